@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/* Small things about strings that libc lacks. Pure. */
+#include "cmsnode/base/str.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "cmsnode/base/mem.h"
+
+void str_list_fini(struct str_list *list)
+{
+	for (size_t i = 0; i < list->len; i++)
+		free(list->items[i]);
+	free(list->items);
+	*list = (struct str_list){ 0 };
+}
+
+void str_list_take(struct str_list *list, char *s)
+{
+	GROW(list->items, list->len, list->cap);
+	list->items[list->len++] = s;
+}
+
+void str_list_add(struct str_list *list, const char *s)
+{
+	str_list_take(list, xstrdup(s));
+}
+
+void str_list_split(struct str_list *list, const char *s, char separator)
+{
+	while (*s) {
+		const char *end = strchrnul(s, separator);
+		const char *from = s;
+		const char *to = end;
+
+		while (from < to && isspace((unsigned char)*from))
+			from++;
+		while (to > from && isspace((unsigned char)to[-1]))
+			to--;
+		if (to > from)
+			str_list_take(list, xstrndup(from, (size_t)(to - from)));
+		s = *end ? end + 1 : end;
+	}
+}
+
+bool str_list_has(const struct str_list *list, const char *s)
+{
+	for (size_t i = 0; i < list->len; i++)
+		if (strcmp(list->items[i], s) == 0)
+			return true;
+	return false;
+}
+
+void str_list_copy(struct str_list *to, const struct str_list *from)
+{
+	if (to == from)
+		return;
+	str_list_fini(to);
+	for (size_t i = 0; i < from->len; i++)
+		str_list_add(to, from->items[i]);
+}
+
+bool str_list_equal(const struct str_list *a, const struct str_list *b)
+{
+	if (a->len != b->len)
+		return false;
+	for (size_t i = 0; i < a->len; i++)
+		if (strcmp(a->items[i], b->items[i]) != 0)
+			return false;
+	return true;
+}
+
+static int compare_str(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+void str_list_sort(struct str_list *list)
+{
+	if (list->len)
+		qsort(list->items, list->len, sizeof(list->items[0]), compare_str);
+}
+
+char *str_list_join(const struct str_list *list, const char *separator)
+{
+	size_t size = 1;
+
+	for (size_t i = 0; i < list->len; i++)
+		size += strlen(list->items[i]) + strlen(separator);
+	char *joined = xmalloc(size);
+	char *end = joined;
+
+	for (size_t i = 0; i < list->len; i++) {
+		if (i)
+			end = stpcpy(end, separator);
+		end = stpcpy(end, list->items[i]);
+	}
+	*end = '\0';
+	return joined;
+}
+
+bool str_eq(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool str_starts(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+bool str_ends(const char *s, const char *suffix)
+{
+	const size_t n = strlen(s);
+	const size_t m = strlen(suffix);
+
+	return n >= m && strcmp(s + n - m, suffix) == 0;
+}
+
+void str_lower(char *s)
+{
+	for (; *s; s++)
+		if (*s >= 'A' && *s <= 'Z')
+			*s = (char)(*s - 'A' + 'a');
+}
+
+int str_to_int64(const char *s, int64_t min, int64_t max, int64_t *ret)
+{
+	if (!s || !(isdigit((unsigned char)*s) || ((*s == '-' || *s == '+') && s[1])))
+		return -EINVAL;
+	char *end;
+
+	errno = 0;
+	const long long value = strtoll(s, &end, 10);
+	if (*end || end == s)
+		return -EINVAL;
+	if (errno || value < min || value > max)
+		return -ERANGE;
+	*ret = value;
+	return 0;
+}
+
+int str_to_uint64(const char *s, uint64_t *ret)
+{
+	if (!s || !isdigit((unsigned char)*s))
+		return -EINVAL;
+	char *end;
+
+	errno = 0;
+	const unsigned long long value = strtoull(s, &end, 10);
+	if (*end)
+		return -EINVAL;
+	if (errno)
+		return -ERANGE;
+	*ret = value;
+	return 0;
+}
+
+void str_hex(const void *data, size_t len, char *ret)
+{
+	static const char digits[] = "0123456789abcdef";
+	const unsigned char *bytes = data;
+
+	for (size_t i = 0; i < len; i++) {
+		ret[2 * i] = digits[bytes[i] >> 4];
+		ret[2 * i + 1] = digits[bytes[i] & 15];
+	}
+	ret[2 * len] = '\0';
+}
+
+bool str_is_hex(const char *s, size_t digits)
+{
+	size_t n = 0;
+
+	while (isxdigit((unsigned char)s[n]))
+		n++;
+	return n == digits && s[n] == '\0';
+}
+
+void str_sha256(const void *data, size_t len, char ret[65])
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned int n = 0;
+
+	if (!EVP_Digest(data, len, digest, &n, EVP_sha256(), NULL))
+		abort();
+	str_hex(digest, 32, ret);
+}
+
+/* Levenshtein's distance, two rows at a time; both words are short. */
+static size_t edit_distance(const char *a, const char *b)
+{
+	const size_t n = strlen(a);
+	const size_t m = strlen(b);
+	size_t *row = xcalloc(m + 1, sizeof(*row));
+
+	for (size_t j = 0; j <= m; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= n; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= m; j++) {
+			const size_t above = row[j];
+			size_t best = diagonal + (a[i - 1] != b[j - 1]);
+
+			if (above + 1 < best)
+				best = above + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+			diagonal = above;
+		}
+	}
+	const size_t distance = row[m];
+
+	free(row);
+	return distance;
+}
+
+const char *str_nearest(const char *word, const char *const *candidates, size_t n)
+{
+	const size_t length = strlen(word);
+	const char *nearest = NULL;
+	size_t best = length / 3 + 1;
+
+	if (length > 256)
+		return NULL;
+	for (size_t i = 0; i < n; i++) {
+		const size_t distance = edit_distance(word, candidates[i]);
+
+		if (distance <= best && (!nearest || distance < best)) {
+			best = distance;
+			nearest = candidates[i];
+		}
+	}
+	return nearest;
+}
