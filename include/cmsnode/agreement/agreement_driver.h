@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Drives the agreement's state machine: carries its actions out on a store, its
+ * one timer on the loop, and brings replies and watch news back. Also keeps this
+ * node's status/<id> in the store, written only when it changes.
+ */
+#ifndef CMSNODE_AGREEMENT_AGREEMENT_DRIVER_H
+#define CMSNODE_AGREEMENT_AGREEMENT_DRIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct agreement;
+struct agreement_driver;
+struct agreement_settings;
+struct edits;
+struct ev_loop;
+struct registration;
+struct store;
+struct store_kvs;
+
+struct agreement_driver_events {
+	void (*agreed)(void *ctx);	/* agreement_agreed() is a new generation */
+	void (*changed)(void *ctx);	/* anything else that status shows may have changed */
+	void (*left)(void *ctx);	/* agreement_driver_stop() is through */
+	void *ctx;
+};
+
+struct agreement_driver *agreement_driver_new(struct ev_loop *loop, struct store *store,
+					      const struct agreement_settings *settings,
+					      const struct registration *self,
+					      const struct agreement_driver_events *events);
+/* the store, which is not freed here, must be gone already: it may not answer any more */
+void agreement_driver_free(struct agreement_driver *driver);
+
+const struct agreement *agreement_driver_agreement(const struct agreement_driver *driver);
+
+void agreement_driver_start(struct agreement_driver *driver);
+void agreement_driver_set_registration(struct agreement_driver *driver,
+				       const struct registration *self);
+
+/*
+ * code 0 and the generation's name, or an err code and why. Called exactly once unless the driver
+ * is freed first.
+ */
+typedef void agreement_edited_fn(void *ctx, int code, const char *text);
+void agreement_driver_edit(struct agreement_driver *driver, const struct edits *edits,
+			   const char *author,
+			   const char *reason, agreement_edited_fn *done, void *ctx);
+
+/* Tells the store that we stop in order, at most 1 s; then events.left. */
+void agreement_driver_stop(struct agreement_driver *driver);
+
+/* What status/<id> shall say (copied); written within a second, once registered. */
+void agreement_driver_set_status(struct agreement_driver *driver, const char *json);
+
+/*
+ * All live nodes' status/ entries: kvs borrowed during the call; NULL and the reason if the store
+ * does not answer.
+ */
+typedef void agreement_statuses_fn(void *ctx, const struct store_kvs *kvs, const char *trouble);
+void agreement_driver_read_statuses(struct agreement_driver *driver, agreement_statuses_fn *done,
+				    void *ctx);
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* What agreement.c (the machine) and agreement_request.c (its requests and replies) share. */
+#ifndef CMSNODE_AGREEMENT_INTERNAL_H
+#define CMSNODE_AGREEMENT_INTERNAL_H
+
+#include "cmsnode/agreement/agreement.h"
+
+#define AGREEMENT_EDITS_MAX 16
+#define AGREEMENT_EDIT_MS 15000 /* an operator is told at the latest then */
+
+struct store_event;
+
+struct agreement_edit {
+	uint64_t id;
+	struct edits edits;
+	char *author, *reason;
+	int64_t deadline_ms;
+};
+
+struct agreement {
+	/* settings */
+	char *prefix;
+	struct generation *seed;
+	bool seed_at_once, standalone;
+	int64_t lease_ttl_s, rejoin_window_s;
+	uint64_t random;
+
+	/* this turn */
+	int64_t now_ms, wall_s;
+	struct agreement_actions *actions;
+
+	/* the machine */
+	enum agreement_state state;
+	int64_t timer_ms, keepalive_ms, pause_ms, absent_since_ms;
+	uint64_t last_tag, tag, keepalive_tag; /* tag 0: no request under way */
+	bool reread; /* something happened while we were busy */
+	bool watching;
+	bool held;
+	char *trouble;
+
+	/* ourselves in the store */
+	struct registration self;
+	char *claimed; /* address that we claimed last, NULL = none */
+	bool registered, member, granted_reserved;
+	uint64_t lease, reserved_lease;
+	uint64_t old_leases[2]; /* of the dead daemon whose registration we take over */
+	int64_t own_mod_revision, own_create_revision;
+
+	/* what is agreed */
+	struct registrations registrations;
+	struct current seen; /* `current` as last read */
+	struct current current; /* of `agreed`, or of what is being fetched */
+	struct generation *agreed;
+	int64_t snapshot_revision;
+	struct generation *pushed; /* sent, outcome not known yet */
+	struct current pushed_current;
+	uint64_t pushed_edit; /* the edit that is being folded or was pushed, 0 = none */
+	char reason[256];
+
+	struct agreement_edit edits[AGREEMENT_EDITS_MAX];
+	size_t edits_len;
+};
+
+uint64_t agreement_random(struct agreement *a);
+
+void agreement_edit_init(struct agreement_edit *edit, const struct agreement_input *in);
+void agreement_edit_fini(struct agreement_edit *edit);
+
+/* `current`, and all registrations. */
+struct store_request *agreement_request_read(const struct agreement *a);
+struct store_request *agreement_request_snapshot(const struct agreement *a);
+struct store_request *agreement_request_grant(const struct agreement *a, uint64_t lease,
+					      int64_t ttl_s);
+struct store_request *agreement_request_revoke(uint64_t lease);
+struct store_request *agreement_request_keepalive(const struct agreement *a);
+struct store_request *agreement_request_register(struct agreement *a);
+struct store_request *agreement_request_fetch(const struct agreement *a);
+struct store_request *agreement_request_rank(const struct agreement *a);
+struct store_request *agreement_request_leave(const struct agreement *a);
+
+/*
+ * The one transaction: {if `current` is still at the revision we know and the
+ * new directory is absent: the directory, meta, `current`, deletes of what is
+ * due; else: read `current`}. Gives `generation` its name, epoch, sequence and
+ * meta, fills a->pushed_current. NULL and err if it cannot be written.
+ */
+struct store_request *agreement_request_swap(struct agreement *a, struct generation *generation,
+					     const char *reason, struct err *err);
+
+/*
+ * Fill a->seen and a->registrations (malformed registrations are left out). -EINVAL if `current` is
+ * unreadable.
+ */
+int agreement_reply_read(struct agreement *a, const struct store_reply *reply, struct err *err);
+int agreement_reply_current(struct agreement *a, const struct store_reply *reply, struct err *err);
+int agreement_reply_fetch(struct agreement *a, const struct store_reply *reply,
+			  struct generation **ret, struct err *err);
+int agreement_reply_rank(const struct agreement *a, const struct store_reply *reply,
+			 size_t *ret_rank);
+
+enum agreement_saw { AGREEMENT_SAW_NOTHING, AGREEMENT_SAW_CURRENT, AGREEMENT_SAW_DOUBT };
+enum agreement_saw agreement_watch_event(struct agreement *a, const struct store_event *event);
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* A generation as CMS reads it: slots become [host, port] pairs, "auto" entries become values. */
+#include "cmsnode/agreement/generation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmsnode/base/mem.h"
+#include "cmsnode/config/document.h"
+
+static const char *slot_host(const struct generation *generation, const struct slot *slot)
+{
+	if (slot->host)
+		return slot->host;
+	if (slot->node) {
+		const struct generation_node *node = generation_node_find(generation, slot->node);
+
+		if (node && node->address[0])
+			return node->address;
+	}
+	return SLOT_VACANT_ADDRESS;
+}
+
+/*
+ * Nobody needs the vacant tail of a list that may have any length; a singleton's entry is
+ * mandatory.
+ */
+static size_t rendered_length(const struct slot_list *list, const struct catalogue_service *service)
+{
+	size_t len = list->len;
+
+	while (!service->singleton && len > 0 && slot_is_vacant(&list->items[len - 1]))
+		len--;
+	return len;
+}
+
+static struct value *render_service(const struct generation *generation, enum catalogue_index s)
+{
+	const struct slot_list *list = &generation->slots.lists[s];
+	const size_t len = rendered_length(list, catalogue_at(s));
+	struct value *array = value_new_array();
+
+	for (size_t k = 0; k < len; k++) {
+		struct value *pair = value_new_array();
+
+		value_array_add(pair, value_new_string(slot_host(generation, &list->items[k])));
+		value_array_add(pair, value_new_int(list->items[k].port));
+		value_array_add(array, pair);
+	}
+	return array;
+}
+
+static bool is_auto(const struct value *value)
+{
+	return !value || (value->type == VALUE_STRING && strcmp(value->text, "auto") == 0);
+}
+
+/* Element k: the operator's, else the last one of a shorter list, else the slot's own. */
+static struct value *listen_element(const struct value *list, size_t k, struct value *own)
+{
+	if (is_auto(list) || list->type != VALUE_ARRAY || list->array.len == 0)
+		return own;
+	const size_t last = list->array.len - 1;
+	struct value *element = value_clone(list->array.items[k < last ? k : last]);
+
+	/* Two servers of one host cannot share a port: only an address is repeated. */
+	if (k > last && own->type == VALUE_INT) {
+		value_free(element);
+		return own;
+	}
+	value_free(own);
+	return element;
+}
+
+static void render_listen(const struct generation *generation, struct value *document)
+{
+	const struct slot_list *list = &generation->slots.lists[CATALOGUE_CONTEST_WEB_SERVER];
+	const size_t len = rendered_length(list, catalogue_at(CATALOGUE_CONTEST_WEB_SERVER));
+	const struct value *addresses =
+		value_get_path(document, "contest_web_server.listen_address");
+	const struct value *ports = value_get_path(document, "contest_web_server.listen_port");
+	struct value *new_addresses = value_new_array();
+	struct value *new_ports = value_new_array();
+
+	for (size_t k = 0; k < len; k++) {
+		const struct slot *slot = &list->items[k];
+		const int port = slot->http_port ? slot->http_port :
+				 k == 0		 ? 8888 :
+						   8900 + (int)(k % 100);
+
+		value_array_add(new_addresses,
+				listen_element(addresses, k,
+					       value_new_string(slot_host(generation, slot))));
+		value_array_add(new_ports, listen_element(ports, k, value_new_int(port)));
+	}
+	value_set_path(document, "contest_web_server.listen_address", new_addresses);
+	value_set_path(document, "contest_web_server.listen_port", new_ports);
+}
+
+struct value *generation_render(const struct generation *generation)
+{
+	struct value *document = value_clone(generation->cms);
+	struct value *services = value_new_table();
+
+	for (int s = 0; s < CATALOGUE_COUNT; s++)
+		if (generation->slots.lists[s].listed &&
+		    catalogue_at((enum catalogue_index)s)->listed)
+			value_set(services, catalogue_at((enum catalogue_index)s)->name,
+				  render_service(generation, (enum catalogue_index)s));
+	value_set(document, "services", services);
+	render_listen(generation, document);
+	return document;
+}

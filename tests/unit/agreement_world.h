@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A world for agreement tests: one memory store, any number of nodes with the
+ * real state machine, and a virtual clock. Replies can be lost before or after
+ * the store carried the request out.
+ */
+#ifndef CMSNODE_TESTS_AGREEMENT_WORLD_H
+#define CMSNODE_TESTS_AGREEMENT_WORLD_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmsnode/agreement/agreement.h"
+#include "cmsnode/base/mem.h"
+#include "cmsnode/config/cms_file.h"
+#include "cmsnode/config/document.h"
+#include "cmsnode/store/memory_store.h"
+#include "cmsnode/store/store.h"
+
+#define WORLD_NODES 64
+
+enum world_fault {
+	FAULT_NONE,
+	FAULT_BEFORE,
+	FAULT_AFTER
+}; /* reply lost: request not done, or done */
+
+struct world_node {
+	struct agreement *agreement;
+	struct registration self;
+	bool alive, watching;
+	int64_t watched; /* events up to this revision were delivered */
+	unsigned int applied, requests, swaps, news;
+	bool left;
+	int edit_code;
+	char edit_text[256];
+	char trouble[512];
+};
+
+struct world {
+	struct memory_store *store;
+	struct world_node nodes[WORLD_NODES];
+	size_t len;
+	int64_t now_ms;
+	bool store_away;
+	/* asked for each request; NULL = no faults */
+	enum world_fault (*fault)(struct world *world, const struct store_request *request);
+	unsigned int faults_left;
+};
+
+static const char world_sample[] =
+	"[services]\nLogService=[[\"localhost\",29000]]\nResourceService=[[\"localhost\",28000]]\n"
+	"ScoringService=[[\"localhost\",28500]]\nChecker=[[\"localhost\",22000]]\nEvaluationService=[[\"localhost\",25000]]\n"
+	"Worker=[[\"localhost\",26000],[\"localhost\",26001],[\"localhost\",26002]]\nContestWebServer=[[\"localhost\",21000]]\n"
+	"AdminWebServer=[[\"localhost\",21100]]\nProxyService=[[\"localhost\",28600]]\nPrometheusExporter=[]\nTelegramBot=[]\n"
+	"[database]\nurl=\"postgresql+psycopg2://cmsuser:pw@localhost/cms\"\n"
+	"[web_server]\nsecret_key=\"8e045a51e4b102ea803c06f92841a1fb\"\n"
+	"[contest_web_server]\nlisten_address=\"auto\"\nlisten_port=\"auto\"\n";
+
+static inline struct generation *world_seed(void)
+{
+	struct generation *seed = generation_new();
+	struct value *document;
+	struct err *err = NULL;
+
+	assert_int_equal(cms_file_parse(world_sample, strlen(world_sample), &seed->meta.format,
+					&document, err),
+			 0);
+	assert_int_equal(slots_import(value_get(document, "services"), false, &seed->slots, err),
+			 0);
+	(void)value_remove(document, "services");
+	value_free(seed->cms);
+	seed->cms = document;
+	return seed;
+}
+
+/* "a" with roles "core,worker:2" at 10.0.0.1: host number n decides address, boot id and namespace. */
+static inline void world_registration(struct registration *ret, const char *id, const char *roles,
+				      int host)
+{
+	*ret = (struct registration){ 0 };
+	ret->id = xstrdup(id);
+	ret->address = xasprintf("10.0.0.%d", host);
+	str_list_add(&ret->addresses, ret->address);
+	str_list_add(&ret->addresses, "172.17.0.1");
+	str_list_split(&ret->roles, roles, ',');
+	ret->contest = xstrdup("ALL");
+	ret->hostname = xasprintf("host%d", host);
+	ret->boot_id = xasprintf("boot-%d", host);
+	ret->netns = xasprintf("4:%d", host);
+	ret->product_uuid = xstrdup("");
+	ret->version = xstrdup("test");
+	ret->applied_digest = xstrdup("");
+	ret->schema = REGISTRATION_SCHEMA;
+}
+
+static inline void world_step(struct world *world, size_t i, struct agreement_input *input);
+
+static inline void world_reply(struct world *world, size_t i, uint64_t tag,
+			       struct store_reply *reply)
+{
+	struct agreement_input input = { .kind = AGREEMENT_INPUT_REPLY,
+					 .tag = tag,
+					 .reply = reply };
+
+	world_step(world, i, &input);
+	store_reply_fini(reply);
+}
+
+static inline void world_execute(struct world *world, size_t i, struct agreement_action *action)
+{
+	struct store_reply reply = { 0 };
+	enum world_fault fault = FAULT_NONE;
+
+	world->nodes[i].requests++;
+	if (world->store_away)
+		fault = FAULT_BEFORE;
+	else if (world->fault)
+		fault = world->fault(world, action->request);
+	if (fault != FAULT_BEFORE)
+		memory_store_execute(world->store, action->request, &reply);
+	if (fault != FAULT_NONE) {
+		store_reply_fini(&reply);
+		reply = (struct store_reply){ .outcome = STORE_UNKNOWN,
+					      .trouble = STORE_TROUBLE_UNREACHABLE };
+		(void)snprintf(reply.text, sizeof(reply.text), "no answer");
+	}
+	world_reply(world, i, action->tag, &reply);
+}
+
+static inline void world_act(struct world *world, size_t i, struct agreement_action *action)
+{
+	struct world_node *node = &world->nodes[i];
+
+	switch (action->kind) {
+	case AGREEMENT_SEND:
+		world_execute(world, i, action);
+		break;
+	case AGREEMENT_WATCH:
+		node->watching = true;
+		node->watched = action->revision;
+		break;
+	case AGREEMENT_APPLY:
+		node->applied++;
+		break;
+	case AGREEMENT_EDITED:
+		node->edit_code = action->code;
+		(void)snprintf(node->edit_text, sizeof(node->edit_text), "%s", action->text);
+		break;
+	case AGREEMENT_NEWS:
+		node->news++;
+		if (action->is_trouble)
+			(void)snprintf(node->trouble, sizeof(node->trouble), "%s", action->text);
+		break;
+	case AGREEMENT_LEFT:
+		node->left = true;
+		break;
+	}
+}
+
+static inline void world_step(struct world *world, size_t i, struct agreement_input *input)
+{
+	struct agreement_actions actions = { 0 };
+
+	input->now_ms = world->now_ms;
+	input->wall_s = 1790000000 + world->now_ms / 1000;
+	agreement_step(world->nodes[i].agreement, input, &actions);
+	for (size_t k = 0; k < actions.len; k++)
+		world_act(world, i, &actions.items[k]);
+	agreement_actions_fini(&actions);
+}
+
+static inline struct world *world_new(void)
+{
+	struct world *world = xcalloc(1, sizeof(*world));
+
+	world->store = memory_store_new();
+	world->now_ms = 1000;
+	return world;
+}
+
+static inline void world_free(struct world *world)
+{
+	for (size_t i = 0; i < world->len; i++) {
+		agreement_free(world->nodes[i].agreement);
+		registration_fini(&world->nodes[i].self);
+	}
+	memory_store_free(world->store);
+	free(world);
+}
+
+/* Makes the node (not started). `incarnation` tells one daemon's life from the next. */
+static inline size_t world_add(struct world *world, const char *id, const char *roles, int host,
+			       bool with_seed)
+{
+	const size_t i = world->len++;
+	struct world_node *node = &world->nodes[i];
+	struct generation *seed = with_seed ? world_seed() : NULL;
+	const struct agreement_settings settings = { .prefix = "/cms",
+						     .seed = seed,
+						     .seed_at_once = true,
+						     .random = 7919 * (i + 1),
+						     .lease_ttl_s = 10 };
+
+	assert_true(i < WORLD_NODES);
+	world_registration(&node->self, id, roles, host);
+	node->self.incarnation = xasprintf("%032zx", i + 1);
+	node->edit_code = 1;
+	node->alive = true;
+	node->agreement = agreement_new(&settings, &node->self);
+	generation_free(seed);
+	return i;
+}
+
+static inline void world_start(struct world *world, size_t i)
+{
+	struct agreement_input input = { .kind = AGREEMENT_INPUT_START };
+
+	world_step(world, i, &input);
+}
+
+static inline void world_deliver(struct world *world, size_t i)
+{
+	struct world_node *node = &world->nodes[i];
+	const struct store_event *events;
+	size_t len;
+
+	if (!node->alive || !node->watching || world->store_away)
+		return;
+	if (memory_store_events(world->store, node->watched, &events, &len) < 0) {
+		const struct store_watch_report gap = { .news = STORE_WATCH_GAP,
+							.text = "compacted" };
+		struct agreement_input input = { .kind = AGREEMENT_INPUT_WATCH, .watch = &gap };
+
+		world_step(world, i, &input);
+		return;
+	}
+	/* One at a time: the step below may change the store, which moves the array. */
+	for (size_t k = 0; k < len; k++) {
+		if (memory_store_events(world->store, node->watched, &events, &len) < 0 || len == 0)
+			return;
+		const struct store_watch_report report = { .news = STORE_WATCH_EVENTS,
+							   .events = events,
+							   .len = 1,
+							   .revision = events[0].kv.mod_revision };
+		struct agreement_input input = { .kind = AGREEMENT_INPUT_WATCH, .watch = &report };
+
+		node->watched = report.revision;
+		world_step(world, i, &input);
+		k = (size_t)-1;
+	}
+}
+
+/* Lets `ms` pass, with all timers and watch events, in order. */
+static inline void world_run(struct world *world, int64_t ms)
+{
+	const int64_t end = world->now_ms + ms;
+
+	for (;;) {
+		int64_t next = end;
+
+		for (size_t i = 0; i < world->len; i++)
+			world_deliver(world, i);
+		for (size_t i = 0; i < world->len; i++)
+			if (world->nodes[i].alive &&
+			    agreement_next_ms(world->nodes[i].agreement) < next)
+				next = agreement_next_ms(world->nodes[i].agreement);
+		if (next >= end)
+			break;
+		if (next > world->now_ms)
+			world->now_ms = next;
+		for (size_t i = 0; i < world->len; i++) {
+			struct agreement_input input = { .kind = AGREEMENT_INPUT_TIME };
+
+			if (world->nodes[i].alive &&
+			    agreement_next_ms(world->nodes[i].agreement) <= world->now_ms)
+				world_step(world, i, &input);
+		}
+	}
+	world->now_ms = end;
+	for (size_t i = 0; i < world->len; i++)
+		world_deliver(world, i);
+}
+
+static inline const struct generation *world_agreed(const struct world *world, size_t i)
+{
+	return agreement_agreed(world->nodes[i].agreement);
+}
+
+#endif

@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: MIT */
+/* The agreement's state machine on a memory store, with a virtual clock. */
+#include "agreement_world.h"
+
+#include "cmsnode/base/err.h"
+
+/* Every node's Worker slots, ports and addresses, as one text. */
+static char *workers(const struct generation *generation)
+{
+	CLEAN(value) struct value *document = generation_render(generation);
+
+	return value_to_json(value_get_path(document, "services.Worker"));
+}
+
+static void assert_all_agree(const struct world *world)
+{
+	const struct generation *first = NULL;
+
+	for (size_t i = 0; i < world->len; i++) {
+		if (!world->nodes[i].alive)
+			continue;
+		const struct generation *agreed = world_agreed(world, i);
+
+		assert_non_null(agreed);
+		assert_true(agreement_is_member(world->nodes[i].agreement));
+		assert_int_equal(agreement_state_now(world->nodes[i].agreement),
+				 AGREEMENT_FOLLOWING);
+		if (!first)
+			first = agreed;
+		assert_string_equal(agreed->name, first->name);
+		assert_string_equal(agreed->meta.digest, first->meta.digest);
+	}
+}
+
+static size_t count_keys(const struct world *world, const char *prefix)
+{
+	struct store_request *request = store_request_new(STORE_TXN);
+	struct store_reply reply = { 0 };
+
+	(void)store_ops_range(&request->success, prefix, true);
+	memory_store_execute(world->store, request, &reply);
+	const size_t n = reply.ranges[0].len;
+
+	store_reply_fini(&reply);
+	store_request_free(request);
+	return n;
+}
+
+static void first_node_seeds_and_runs(void **state)
+{
+	struct world *world = world_new();
+
+	(void)state;
+	(void)world_add(world, "a", "core,worker:2", 1, true);
+	world_start(world, 0);
+	world_run(world, 1000);
+	assert_all_agree(world);
+	assert_int_equal(world->nodes[0].applied, 1);
+	const struct generation *agreed = world_agreed(world, 0);
+
+	assert_int_equal(agreed->sequence, 1);
+	assert_int_equal(agreed->epoch, 1);
+	assert_string_equal(agreed->slots.lists[CATALOGUE_LOG_SERVICE].items[0].node, "a");
+	CLEAN(str) char *text = workers(agreed);
+
+	assert_string_equal(text, "[[\"10.0.0.1\",26000],[\"10.0.0.1\",26001]]");
+	assert_int_equal(count_keys(world, "/cms/nodes/"), 1);
+	assert_int_equal(count_keys(world, "/cms/addresses/10.0.0.1/a"), 1);
+	assert_int_equal(count_keys(world, "/cms/reserved/a"), 1);
+	world_free(world);
+}
+
+static void others_join_and_all_follow(void **state)
+{
+	struct world *world = world_new();
+
+	(void)state;
+	(void)world_add(world, "a", "core", 1, true);
+	world_start(world, 0);
+	world_run(world, 500);
+	for (int host = 2; host <= 10; host++) {
+		CLEAN(str) char *id = xasprintf("w%d", host);
+
+		world_start(world, world_add(world, id, "worker:2", host, false));
+	}
+	world_run(world, 10000);
+	assert_all_agree(world);
+	assert_int_equal(world_agreed(world, 0)->slots.lists[CATALOGUE_WORKER].len, 18);
+	/* Nine joined at once: combined, not one generation each. */
+	assert_true(world_agreed(world, 0)->sequence <= 4);
+	world_free(world);
+}
+
+static void nothing_to_seed_is_said(void **state)
+{
+	struct world *world = world_new();
+
+	(void)state;
+	(void)world_add(world, "a", "core", 1, false);
+	world_start(world, 0);
+	world_run(world, 1000);
+	assert_null(world_agreed(world, 0));
+	assert_non_null(strstr(world->nodes[0].trouble, "--seed-config"));
+	/* A seeding node comes later; the first follows. */
+	world_start(world, world_add(world, "b", "worker:1", 2, true));
+	world_run(world, 10000);
+	assert_all_agree(world);
+	assert_null(agreement_trouble(world->nodes[0].agreement));
+	world_free(world);
+}
+
+static void two_seeds_make_one_cluster(void **state)
+{
+	struct world *world = world_new();
+
+	(void)state;
+	for (int host = 1; host <= 3; host++) {
+		CLEAN(str) char *id = xasprintf("n%d", host);
+
+		(void)world_add(world, id, host == 1 ? "core" : "worker:1", host, true);
+	}
+	for (size_t i = 0; i < world->len; i++)
+		world_start(world, i);
+	world_run(world, 10000);
+	assert_all_agree(world);
+	world_free(world);
+}
+
+static struct edits one_edit(const struct generation *seen, const char *path, struct value *wanted)
+{
+	struct edits edits = { 0 };
+	CLEAN(value) struct value *old = alter_value(seen, path);
+
+	edits_add(&edits, path, old, wanted);
+	value_free(wanted);
+	return edits;
+}
+
+static void send_edit(struct world *world, size_t i, struct edits *edits)
+{
+	struct agreement_input input = { .kind = AGREEMENT_INPUT_EDIT,
+					 .edits = edits,
+					 .edit_id = 1 + i,
+					 .author = "operator",
+					 .reason = "test" };
+
+	world_step(world, i, &input);
+	edits_fini(edits);
+}
+
+static struct world *pair(void)
+{
+	struct world *world = world_new();
+
+	world_start(world, world_add(world, "a", "core", 1, true));
+	world_run(world, 500);
+	world_start(world, world_add(world, "b", "worker:1", 2, false));
+	world_run(world, 5000);
+	assert_all_agree(world);
+	return world;
+}
+
+static void an_edit_reaches_everybody(void **state)
+{
+	struct world *world = pair();
+	struct edits edits =
+		one_edit(world_agreed(world, 1), "worker.keep_sandbox", value_new_bool(true));
+	const int64_t before = world_agreed(world, 0)->sequence;
+
+	(void)state;
+	send_edit(world, 1, &edits);
+	world_run(world, 1000);
+	assert_int_equal(world->nodes[1].edit_code, 0);
+	assert_string_equal(world->nodes[1].edit_text, world_agreed(world, 0)->name);
+	assert_int_equal(world_agreed(world, 0)->sequence, before + 1);
+	assert_string_equal(world_agreed(world, 0)->meta.author, "operator");
+	assert_true(value_get_path(world_agreed(world, 0)->cms, "worker.keep_sandbox")->boolean);
+	assert_all_agree(world);
+	world_free(world);
+}
+
+static void conflicting_edits_are_refused_with_both_values(void **state)
+{
+	struct world *world = pair();
+	struct edits first =
+		one_edit(world_agreed(world, 0), "database.debug", value_new_bool(true));
+	struct edits second =
+		one_edit(world_agreed(world, 0), "database.debug", value_new_bool(false));
+
+	(void)state;
+	send_edit(world, 0, &first);
+	send_edit(world, 1, &second);
+	world_run(world, 1000);
+	assert_int_equal(world->nodes[0].edit_code, 0);
+	assert_int_equal(world->nodes[1].edit_code, ERR_CONFLICT);
+	assert_non_null(strstr(world->nodes[1].edit_text, "true"));
+	assert_non_null(strstr(world->nodes[1].edit_text, "false"));
+	world_free(world);
+}
+
+static void an_edit_that_cms_would_refuse_is_refused(void **state)
+{
+	struct world *world = pair();
+	struct edits edits = one_edit(world_agreed(world, 0), "web_server.secret_key",
+				      value_new_string("short"));
+	const int64_t before = world_agreed(world, 0)->sequence;
+
+	(void)state;
+	send_edit(world, 0, &edits);
+	world_run(world, 1000);
+	assert_int_equal(world->nodes[0].edit_code, ERR_CONFIG);
+	assert_non_null(strstr(world->nodes[0].edit_text, "secret_key"));
+	assert_int_equal(world_agreed(world, 0)->sequence, before);
+	world_free(world);
+}
+
+/* ---- faults --------------------------------------------------------------- */
+
+static bool is_swap(const struct store_request *request)
+{
+	for (size_t i = 0; i < request->success.len; i++)
+		if (request->success.items[i].kind == STORE_OP_PUT &&
+		    strcmp(request->success.items[i].key, "/cms/current") == 0)
+			return true;
+	return false;
+}
+
+static enum world_fault lose_swap_before(struct world *world, const struct store_request *request)
+{
+	return is_swap(request) && world->faults_left && world->faults_left-- ? FAULT_BEFORE :
+										FAULT_NONE;
+}
+
+static enum world_fault lose_swap_after(struct world *world, const struct store_request *request)
+{
+	return is_swap(request) && world->faults_left && world->faults_left-- ? FAULT_AFTER :
+										FAULT_NONE;
+}
+
+static void lost_swaps_are_settled_by_reading(void **state)
+{
+	enum world_fault (*const faults[])(struct world *,
+					   const struct store_request *) = { lose_swap_before,
+									     lose_swap_after };
+
+	(void)state;
+	for (size_t f = 0; f < ARRAY_LEN(faults); f++) {
+		struct world *world = pair();
+		struct edits edits =
+			one_edit(world_agreed(world, 0), "database.debug", value_new_bool(true));
+		const int64_t before = world_agreed(world, 0)->sequence;
+
+		world->fault = faults[f];
+		world->faults_left = 1;
+		send_edit(world, 0, &edits);
+		world_run(world, 3000);
+		assert_int_equal(world->faults_left, 0);
+		assert_int_equal(world->nodes[0].edit_code, 0);
+		/* Exactly once, whether the lost one was carried out or not. */
+		assert_int_equal(world_agreed(world, 0)->sequence, before + 1);
+		assert_all_agree(world);
+		world_free(world);
+	}
+}
+
+static void store_away_changes_nothing(void **state)
+{
+	struct world *world = pair();
+	CLEAN(str) char *before = xstrdup(world_agreed(world, 0)->name);
+	const unsigned int applied = world->nodes[0].applied;
+
+	(void)state;
+	world->store_away = true;
+	world_run(world, 600000);
+	assert_string_equal(world_agreed(world, 0)->name, before);
+	assert_int_equal(world->nodes[0].applied, applied);
+	assert_non_null(agreement_trouble(world->nodes[0].agreement));
+	world->store_away = false;
+	world_run(world, 30000);
+	assert_null(agreement_trouble(world->nodes[0].agreement));
+	assert_int_equal(world->nodes[0].applied, applied);
+	world_free(world);
+}
+
+static void an_edit_with_the_store_away_ends_with_an_answer(void **state)
+{
+	struct world *world = pair();
+	struct edits edits =
+		one_edit(world_agreed(world, 0), "database.debug", value_new_bool(true));
+
+	(void)state;
+	world->store_away = true;
+	send_edit(world, 0, &edits);
+	world_run(world, 20000);
+	assert_int_equal(world->nodes[0].edit_code, ERR_UNAVAILABLE);
+	world_free(world);
+}
+
+static void a_lost_lease_is_taken_anew(void **state)
+{
+	struct world *world = pair();
+	const uint64_t lease = agreement_lease(world->nodes[1].agreement);
+	const unsigned int applied = world->nodes[1].applied;
+
+	(void)state;
+	assert_true(memory_store_expire(world->store, lease));
+	assert_int_equal(count_keys(world, "/cms/nodes/b"), 0);
+	world_run(world, 10000);
+	assert_int_equal(count_keys(world, "/cms/nodes/b"), 1);
+	assert_int_equal(count_keys(world, "/cms/addresses/10.0.0.2/b"), 1);
+	assert_true(agreement_lease(world->nodes[1].agreement) != lease);
+	assert_int_equal(world->nodes[1].applied, applied);
+	assert_all_agree(world);
+	world_free(world);
+}
+
+static void a_restarted_daemon_takes_over_its_own_registration(void **state)
+{
+	struct world *world = pair();
+	const uint64_t old = agreement_lease(world->nodes[1].agreement);
+
+	(void)state;
+	world->nodes[1].alive = false;
+	const size_t i = world_add(world, "b", "worker:1", 2, false);
+
+	world_start(world, i);
+	world_run(world, 500);
+	assert_true(agreement_is_registered(world->nodes[i].agreement));
+	assert_int_equal(count_keys(world, "/cms/nodes/b"), 1);
+	assert_all_agree(world);
+	/* The dead one's lease is gone, and took nothing with it. */
+	assert_false(memory_store_expire(world->store, old));
+	assert_int_equal(count_keys(world, "/cms/reserved/b"), 1);
+	world_free(world);
+}
+
+static void the_same_id_on_another_host_waits(void **state)
+{
+	struct world *world = pair();
+	const size_t i = world_add(world, "b", "worker:1", 3, false);
+
+	(void)state;
+	world_start(world, i);
+	world_run(world, 20000);
+	assert_false(agreement_is_registered(world->nodes[i].agreement));
+	assert_non_null(strstr(world->nodes[i].trouble, "host2"));
+	world->nodes[1].alive = false;
+	assert_true(memory_store_expire(world->store, agreement_lease(world->nodes[1].agreement)));
+	world_run(world, 20000);
+	assert_true(agreement_is_registered(world->nodes[i].agreement));
+	assert_string_equal(generation_node_find(world_agreed(world, i), "b")->address, "10.0.0.3");
+	world_free(world);
+}
+
+static void a_changed_address_moves_the_claim(void **state)
+{
+	struct world *world = pair();
+	struct registration moved = { 0 };
+
+	(void)state;
+	registration_copy(&moved, &world->nodes[1].self);
+	free(moved.address);
+	moved.address = xstrdup("10.0.0.99");
+	struct agreement_input input = { .kind = AGREEMENT_INPUT_REGISTRATION,
+					 .registration = &moved };
+
+	world_step(world, 1, &input);
+	world_run(world, 2000);
+	assert_int_equal(count_keys(world, "/cms/addresses/10.0.0.99/b"), 1);
+	assert_int_equal(count_keys(world, "/cms/addresses/10.0.0.2/b"), 0);
+	CLEAN(str) char *text = workers(world_agreed(world, 0));
+
+	assert_non_null(strstr(text, "[\"10.0.0.99\",26000]"));
+	assert_all_agree(world);
+	registration_fini(&moved);
+	world_free(world);
+}
+
+static void stop_says_so_and_revokes(void **state)
+{
+	struct world *world = pair();
+	struct agreement_input input = { .kind = AGREEMENT_INPUT_STOP };
+
+	(void)state;
+	world_step(world, 1, &input);
+	assert_true(world->nodes[1].left);
+	assert_int_equal(count_keys(world, "/cms/nodes/b"), 0);
+	assert_int_equal(count_keys(world, "/cms/reserved/b"), 1);
+	world_free(world);
+}
+
+static void stop_with_the_store_away_is_bounded(void **state)
+{
+	struct world *world = pair();
+	struct agreement_input input = { .kind = AGREEMENT_INPUT_STOP };
+
+	(void)state;
+	world->store_away = true;
+	world_step(world, 1, &input);
+	world_run(world, 1100);
+	assert_true(world->nodes[1].left);
+	world_free(world);
+}
+
+static void put(struct world *world, const char *key, const char *value)
+{
+	struct store_request *request = store_request_new(STORE_TXN);
+	struct store_reply reply = { 0 };
+
+	store_ops_put(&request->success, key, value, strlen(value), 0);
+	memory_store_execute(world->store, request, &reply);
+	store_reply_fini(&reply);
+	store_request_free(request);
+}
+
+static void a_lying_current_is_held(void **state)
+{
+	static const struct {
+		const char *value, *says;
+	} cases[] = {
+		{ "", "current" },
+		{ "{}", "names no generation" },
+		{ "{\"generation\":\"configs/../../etc\",\"epoch\":1,\"sequence\":9,\"folded\":\"1\",\"digest\":\"x\"}",
+		  "names no generation" },
+		{ "{\"generation\":\"configs/x\",\"epoch\":1,\"sequence\":9,\"folded\":\"1\",\"digest\":"
+		  "\"0000000000000000000000000000000000000000000000000000000000000000\"}",
+		  "empty or has no meta" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct world *world = pair();
+		CLEAN(str) char *before = xstrdup(world_agreed(world, 0)->name);
+
+		put(world, "/cms/current", cases[i].value);
+		world_run(world, 200000);
+		assert_true(agreement_is_held(world->nodes[0].agreement));
+		assert_non_null(
+			strstr(agreement_trouble(world->nodes[0].agreement), cases[i].says));
+		assert_string_equal(world_agreed(world, 0)->name, before);
+		world_free(world);
+	}
+}
+
+static void a_restored_older_store_is_held(void **state)
+{
+	struct world *world = pair();
+	struct store_request *read = store_request_new(STORE_TXN);
+	struct store_reply reply = { 0 };
+
+	(void)state;
+	(void)store_ops_range(&read->success, "/cms/current", false);
+	memory_store_execute(world->store, read, &reply);
+	CLEAN(str) char *old_current = xstrdup(reply.ranges[0].items[0].value);
+
+	store_reply_fini(&reply);
+	store_request_free(read);
+	struct edits edits =
+		one_edit(world_agreed(world, 0), "database.debug", value_new_bool(true));
+
+	send_edit(world, 0, &edits);
+	world_run(world, 1000);
+	CLEAN(str) char *newest = xstrdup(world_agreed(world, 1)->name);
+
+	put(world, "/cms/current", old_current);
+	world_run(world, 1000);
+	for (size_t i = 0; i < 2; i++) {
+		assert_true(agreement_is_held(world->nodes[i].agreement));
+		assert_non_null(strstr(agreement_trouble(world->nodes[i].agreement),
+				       "the store is behind"));
+		assert_string_equal(world_agreed(world, i)->name, newest);
+	}
+	world_free(world);
+}
+
+static void a_wiped_store_is_not_seeded_again(void **state)
+{
+	struct world *world = pair();
+
+	(void)state;
+	memory_store_free(world->store);
+	world->store = memory_store_new();
+	for (size_t i = 0; i < 2; i++)
+		world->nodes[i].watched = 1;
+	world_run(world, 300000);
+	assert_int_equal(count_keys(world, "/cms/current"), 0);
+	assert_int_equal(count_keys(world, "/cms/nodes/"), 2);
+	assert_true(agreement_is_held(world->nodes[0].agreement));
+	/* A newcomer with a seed sees that live nodes run a configuration already. */
+	const size_t i = world_add(world, "c", "worker:1", 3, true);
+
+	world_start(world, i);
+	world_run(world, 60000);
+	assert_null(world_agreed(world, i));
+	assert_non_null(strstr(world->nodes[i].trouble, "wiped"));
+	world_free(world);
+}
+
+static void old_generations_go_with_the_swap(void **state)
+{
+	struct world *world = pair();
+
+	(void)state;
+	for (int n = 0; n < 30; n++) {
+		struct edits edits =
+			one_edit(world_agreed(world, 0), "contest_web_server.cookie_duration",
+				 value_new_int(1000 + n));
+
+		send_edit(world, 0, &edits);
+		/* A day and more between edits: only the last 20 stay. */
+		world_run(world, 90000 * 1000);
+	}
+	assert_int_equal(world_agreed(world, 0)->meta.kept_len, GENERATION_KEPT_MIN);
+	struct store_request *request = store_request_new(STORE_TXN);
+	struct store_reply reply = { 0 };
+	size_t metas = 0;
+
+	(void)store_ops_range(&request->success, "/cms/configs/", true);
+	memory_store_execute(world->store, request, &reply);
+	for (size_t i = 0; i < reply.ranges[0].len; i++)
+		metas += str_ends(reply.ranges[0].items[i].key, "/meta");
+	assert_int_equal(metas, GENERATION_KEPT_MIN + 1);
+	store_reply_fini(&reply);
+	store_request_free(request);
+	world_free(world);
+}
+
+static void idle_is_quiet(void **state)
+{
+	struct world *world = pair();
+	const unsigned int before = world->nodes[1].requests;
+
+	(void)state;
+	world_run(world, 600000);
+	/* Keepalives each 3.3 s and a read each 75 s: below 24 a minute. */
+	assert_true(world->nodes[1].requests - before <= 240);
+	world_free(world);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(first_node_seeds_and_runs),
+		cmocka_unit_test(others_join_and_all_follow),
+		cmocka_unit_test(nothing_to_seed_is_said),
+		cmocka_unit_test(two_seeds_make_one_cluster),
+		cmocka_unit_test(an_edit_reaches_everybody),
+		cmocka_unit_test(conflicting_edits_are_refused_with_both_values),
+		cmocka_unit_test(an_edit_that_cms_would_refuse_is_refused),
+		cmocka_unit_test(lost_swaps_are_settled_by_reading),
+		cmocka_unit_test(store_away_changes_nothing),
+		cmocka_unit_test(an_edit_with_the_store_away_ends_with_an_answer),
+		cmocka_unit_test(a_lost_lease_is_taken_anew),
+		cmocka_unit_test(a_restarted_daemon_takes_over_its_own_registration),
+		cmocka_unit_test(the_same_id_on_another_host_waits),
+		cmocka_unit_test(a_changed_address_moves_the_claim),
+		cmocka_unit_test(stop_says_so_and_revokes),
+		cmocka_unit_test(stop_with_the_store_away_is_bounded),
+		cmocka_unit_test(a_lying_current_is_held),
+		cmocka_unit_test(a_restored_older_store_is_held),
+		cmocka_unit_test(a_wiped_store_is_not_seeded_again),
+		cmocka_unit_test(old_generations_go_with_the_swap),
+		cmocka_unit_test(idle_is_quiet),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Generations as keys and values: round trip, digest, what is refused, and how CMS gets to read
+ * them.
+ */
+#include "agreement_world.h"
+
+#include <errno.h>
+
+#include "cmsnode/base/err.h"
+
+static void add_kv(struct store_kvs *kvs, const char *directory, const char *key, const char *value,
+		   size_t len)
+{
+	GROW(kvs->items, kvs->len, kvs->cap);
+	kvs->items[kvs->len++] = (struct store_kv){ .key = xasprintf("%s%s", directory, key),
+						    .value = xmemdup(value, len + 1),
+						    .value_len = len };
+}
+
+static void kvs_fini(struct store_kvs *kvs)
+{
+	for (size_t i = 0; i < kvs->len; i++) {
+		free(kvs->items[i].key);
+		free(kvs->items[i].value);
+	}
+	free(kvs->items);
+	*kvs = (struct store_kvs){ 0 };
+}
+
+static struct generation *example(void)
+{
+	struct generation *generation = world_seed();
+	struct registrations all = { 0 };
+
+	all.items = xcalloc(2, sizeof(*all.items));
+	all.len = 2;
+	world_registration(&all.items[0], "a", "core,contest-web:2", 1);
+	world_registration(&all.items[1], "b", "worker:2,contest-web", 2);
+	alter_join(generation, &all, NULL);
+	registrations_fini(&all);
+	value_set_path(generation->cms, "worker.big", value_new_int(INT64_MAX));
+	value_set_path(generation->cms, "worker.ratio", value_new_float(1.0));
+	return generation;
+}
+
+/* What the store would hold, and the `current` that names it. */
+static void to_store(const struct generation *generation, struct store_kvs *kvs,
+		     struct current *current)
+{
+	static const char directory[] = "/cms/configs/x/";
+	CLEAN(tree) struct tree tree = { 0 };
+	struct generation_meta meta = generation->meta;
+
+	assert_int_equal(generation_to_tree(generation, &tree, NULL), 0);
+	tree_digest(&tree, meta.digest);
+	meta.entries = (int64_t)tree.len;
+	CLEAN(str) char *json = generation_meta_to_json(&meta);
+
+	add_kv(kvs, directory, "meta", json, strlen(json));
+	for (size_t i = 0; i < tree.len; i++)
+		add_kv(kvs, directory, tree.items[i].key, tree.items[i].value,
+		       tree.items[i].value_len);
+	*current = (struct current){ .name = "x", .epoch = 3, .sequence = 7, .mod_revision = 1 };
+	memcpy(current->digest, meta.digest, sizeof(current->digest));
+}
+
+static void keys_come_back_as_the_same_generation(void **state)
+{
+	CLEAN(generation) struct generation *generation = example();
+	CLEAN(generation) struct generation *again = NULL;
+	struct store_kvs kvs = { 0 };
+	struct current current;
+	struct err err;
+
+	(void)state;
+	to_store(generation, &kvs, &current);
+	assert_int_equal(generation_from_kvs(&current, "/cms/configs/x/", &kvs, &again, &err), 0);
+	assert_true(generation_same_content(generation, again));
+	assert_int_equal(again->epoch, 3);
+	assert_int_equal(again->sequence, 7);
+	assert_true(value_equal(value_get_path(again->cms, "worker.big"),
+				value_get_path(generation->cms, "worker.big")));
+	assert_int_equal(value_get_path(again->cms, "worker.ratio")->type, VALUE_FLOAT);
+	kvs_fini(&kvs);
+}
+
+/* Any single key lost, changed or added, and any byte of a value: refused. */
+static void every_damage_is_noticed(void **state)
+{
+	CLEAN(generation) struct generation *generation = example();
+	struct store_kvs kvs = { 0 };
+	struct current current;
+
+	(void)state;
+	to_store(generation, &kvs, &current);
+	for (size_t i = 0; i < kvs.len; i++) {
+		struct generation *again = NULL;
+		struct store_kv *kv = &kvs.items[i];
+		struct err err;
+
+		kv->value[kv->value_len / 2] ^= 1;
+		assert_int_equal(
+			generation_from_kvs(&current, "/cms/configs/x/", &kvs, &again, &err),
+			-EINVAL);
+		kv->value[kv->value_len / 2] ^= 1;
+		struct store_kv lost = *kv;
+
+		kvs.items[i] = kvs.items[--kvs.len];
+		assert_int_equal(
+			generation_from_kvs(&current, "/cms/configs/x/", &kvs, &again, &err),
+			-EINVAL);
+		kvs.items[kvs.len++] = kvs.items[i];
+		kvs.items[i] = lost;
+		assert_null(again);
+	}
+	add_kv(&kvs, "/cms/configs/x/", "cms/worker/added", "true", 4);
+	struct generation *again = NULL;
+	struct err err;
+
+	assert_int_equal(generation_from_kvs(&current, "/cms/configs/x/", &kvs, &again, &err),
+			 -EINVAL);
+	kvs_fini(&kvs);
+}
+
+/* SHA-256 over key NUL length value, computed independently: printf '...' | sha256sum. */
+static void digest_has_known_values(void **state)
+{
+	struct tree_entry entries[] = { { (char *)"cms/database/url", (char *)"\"x\"", 3 },
+					{ (char *)"topology/slots", (char *)"{}", 2 } };
+	const struct tree tree = { .items = entries, .len = 2 };
+	const struct tree empty = { 0 };
+	char digest[65];
+
+	(void)state;
+	tree_digest(&empty, digest);
+	assert_string_equal(digest,
+			    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+	tree_digest(&tree, digest);
+	assert_string_equal(digest,
+			    "d276d5e57814dbac0a567df7f606ffe9dfeba21b6973f0d06bf976d91f0ac7a5");
+}
+
+static void newer_schema_says_upgrade(void **state)
+{
+	CLEAN(generation) struct generation *generation = example();
+	struct store_kvs kvs = { 0 };
+	struct generation *again = NULL;
+	struct current current;
+	struct err err;
+
+	(void)state;
+	generation->meta.schema = GENERATION_SCHEMA + 1;
+	to_store(generation, &kvs, &current);
+	assert_int_equal(generation_from_kvs(&current, "/cms/configs/x/", &kvs, &again, &err),
+			 -EINVAL);
+	assert_non_null(strstr(err.msg, "upgrade this node"));
+	kvs_fini(&kvs);
+}
+
+static char *rendered(const struct generation *generation, const char *path)
+{
+	CLEAN(value) struct value *document = generation_render(generation);
+	const struct value *value = value_get_path(document, path);
+
+	return value ? value_to_json(value) : xstrdup("(none)");
+}
+
+static void rendering_names_addresses(void **state)
+{
+	static const struct {
+		const char *path, *text;
+	} cases[] = {
+		{ "services.LogService", "[[\"10.0.0.1\",29000]]" },
+		{ "services.ResourceService", "[[\"10.0.0.1\",28000],[\"10.0.0.2\",28001]]" },
+		/* One of three listed Workers is vacant and last: left out. */
+		{ "services.Worker", "[[\"10.0.0.2\",26000],[\"10.0.0.2\",26001]]" },
+		{ "services.ContestWebServer",
+		  "[[\"10.0.0.1\",21000],[\"10.0.0.1\",21001],[\"10.0.0.2\",21002]]" },
+		{ "contest_web_server.listen_address", "[\"10.0.0.1\",\"10.0.0.1\",\"10.0.0.2\"]" },
+		{ "contest_web_server.listen_port", "[8888,8901,8888]" },
+		{ "services.PrometheusExporter", "[]" },
+		{ "services.PrintingService", "(none)" },
+	};
+	CLEAN(generation) struct generation *generation = example();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		CLEAN(str) char *text = rendered(generation, cases[i].path);
+
+		assert_string_equal(text, cases[i].text);
+	}
+}
+
+static void vacant_singletons_stay_listed(void **state)
+{
+	CLEAN(generation) struct generation *generation = world_seed();
+	CLEAN(str) char *log = rendered(generation, "services.LogService");
+	CLEAN(str) char *workers = rendered(generation, "services.Worker");
+
+	(void)state;
+	assert_string_equal(log, "[[\"127.255.255.254\",29000]]");
+	assert_string_equal(workers, "[]");
+}
+
+static void an_operators_listen_lists_are_respected(void **state)
+{
+	CLEAN(generation) struct generation *generation = example();
+	struct value *addresses = value_new_array();
+	struct value *ports = value_new_array();
+
+	(void)state;
+	value_array_add(addresses, value_new_string(""));
+	value_array_add(ports, value_new_int(80));
+	value_set_path(generation->cms, "contest_web_server.listen_address", addresses);
+	value_set_path(generation->cms, "contest_web_server.listen_port", ports);
+	CLEAN(str) char *address = rendered(generation, "contest_web_server.listen_address");
+	CLEAN(str) char *port = rendered(generation, "contest_web_server.listen_port");
+
+	/* Made long enough: CMS refuses to start a shard without its element. */
+	assert_string_equal(address, "[\"\",\"\",\"\"]");
+	assert_string_equal(port, "[80,8901,8888]");
+}
+
+static void policy_is_checked(void **state)
+{
+	static const struct {
+		const char *name;
+		int64_t value;
+		int expected;
+	} cases[] = { { "worker_pool", 0, 0 },	      { "worker_pool", 5000, 0 },
+		      { "worker_pool", -1, -EINVAL }, { "worker_pool", 5001, -EINVAL },
+		      { "worker_pol", 1, -ENOENT },   { "restart_at_once", 0, -EINVAL },
+		      { "rejoin_window_s", 600, 0 },  { "rejoin_window_s", 1, -EINVAL } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		CLEAN(value) struct value *value = value_new_int(cases[i].value);
+		struct policy policy;
+		struct err err;
+
+		policy_init(&policy);
+		assert_int_equal(policy_set(&policy, cases[i].name, value, &err),
+				 cases[i].expected);
+	}
+}
+
+static void names_are_names(void **state)
+{
+	static const struct {
+		const char *name;
+		bool valid;
+	} cases[] = { { "i-0c0e_core_0003-5f2a9c1d", true },
+		      { "", false },
+		      { ".", false },
+		      { "..", false },
+		      { "a/b", false },
+		      { "a b", false },
+		      { "x\n", false } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		assert_int_equal(generation_name_valid(cases[i].name), cases[i].valid);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(keys_come_back_as_the_same_generation),
+		cmocka_unit_test(every_damage_is_noticed),
+		cmocka_unit_test(digest_has_known_values),
+		cmocka_unit_test(newer_schema_says_upgrade),
+		cmocka_unit_test(rendering_names_addresses),
+		cmocka_unit_test(vacant_singletons_stay_listed),
+		cmocka_unit_test(an_operators_listen_lists_are_respected),
+		cmocka_unit_test(policy_is_checked),
+		cmocka_unit_test(names_are_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
