@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures, and the logs of a test that failed."""
+
+import os
+import subprocess
+
+import pytest
+
+from cluster import Cluster
+
+LINES = 40
+clusters = []               # of the running test
+
+
+def why_not():
+    if os.geteuid() != 0:
+        return "cluster tests need root, for network namespaces"
+    for command in (("ip", "netns", "list"), ("unshare", "--net", "true"), ("etcd", "--version")):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except FileNotFoundError:
+            return f"cluster tests need {command[0]}, see contrib/packages"
+        if done.returncode != 0:
+            return f"cluster tests: {' '.join(command)}: {done.stderr.strip()}"
+    return None
+
+
+def pytest_collection_modifyitems(items):
+    reason = why_not()
+    if reason:
+        print(f"SKIP: {reason}")
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for cluster in clusters:
+            for title, text in cluster.logs().items():
+                report.sections.append((title, "\n".join(text.splitlines()[-LINES:])))
+
+
+def make_cluster():
+    cluster = Cluster()
+    clusters.append(cluster)
+    yield cluster
+    cluster.close()
+    clusters.remove(cluster)
+
+
+@pytest.fixture
+def cluster():
+    yield from make_cluster()
+
+
+@pytest.fixture(scope="module")
+def module_cluster():
+    yield from make_cluster()

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""One host without etcd: what FILE lists for this machine runs."""
+
+import rpc
+from node import is_well
+from waiting import until
+
+LISTED = {"LogService,0", "ScoringService,0", "Checker,0", "EvaluationService,0", "Worker,0",
+          "Worker,1", "ContestWebServer,0", "AdminWebServer,0", "ProxyService,0"}
+
+
+def test_all_that_the_file_lists_runs_and_term_ends_it(cluster):
+    host = cluster.host("alone")
+    file = cluster.configuration()
+    with open(file, encoding="utf-8") as text:
+        before = text.read()
+    node = cluster.node(host, "alone", standalone=file)
+    status = node.wait_until(40, is_well, "well")
+    assert status["store"]["kind"] == "standalone"
+    services = node.services()
+    assert services.keys() == LISTED
+    for name, entry in services.items():
+        port = entry["address"].rsplit(":", 1)[1]
+        assert rpc.call(host, f"127.0.0.1:{port}", "echo", string=name) == name
+    evaluation = services["EvaluationService,0"]["address"].rsplit(":", 1)[1]
+    until(10, lambda: all(worker["connected"] for worker in
+                          rpc.call(host, f"127.0.0.1:{evaluation}", "workers_status").values()),
+          "both Workers connected")
+    for port in (8888, 8889):
+        with host.connect("127.0.0.1", port) as sock:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert sock.recv(64).startswith(b"HTTP/1.0 200")
+    assert node.stop() == 0
+    assert host.pids() == []
+    with open(file, encoding="utf-8") as text:
+        assert text.read() == before, "FILE is the operator's"
+
+
+def test_entries_of_other_machines_are_not_started(cluster):
+    host = cluster.host("alone")
+    file = cluster.configuration(change=lambda text: text.replace(
+        '["localhost", 26001]', '["10.99.0.1", 26001]'))
+    node = cluster.node(host, "alone", standalone=file)
+    node.wait_until(40, is_well, "well")
+    assert node.services().keys() == LISTED - {"Worker,1"}
+    assert node.stop() == 0
