@@ -21,19 +21,6 @@
 #include "cmsnode/config/validate.h"
 #include "cmsnode/store/store.h"
 
-enum event {
-	EVENT_START,
-	EVENT_DONE, /* the reply to our request: it was carried out */
-	EVENT_REFUSED, /* it can never work */
-	EVENT_UNKNOWN, /* it may or may not have happened */
-	EVENT_TIMER,
-	EVENT_CURRENT, /* the watch showed another `current` */
-	EVENT_DOUBT, /* a gap in the watch, our own key is gone, a lease is gone */
-	EVENT_WISH, /* our registration changed, or an edit waits */
-	EVENT_STOP,
-	EVENTS,
-};
-
 #define PERIOD_MS 75000 /* between reads in any case, -20 % .. +60 % */
 #define CROWD_MS 30 /* the first folder waits for the others, up to twice that */
 #define TURN_MS 300 /* the k-th folder waits k times that */
@@ -42,51 +29,9 @@ enum event {
 #define PAUSE_MIN_MS 250
 #define PAUSE_MAX_MS 10000
 
-static const char *const state_names[AGREEMENT_STATES] = {
-	[AGREEMENT_IDLE] = "idle",	   [AGREEMENT_READING] = "reading",
-	[AGREEMENT_GRANTING] = "granting", [AGREEMENT_REGISTERING] = "registering",
-	[AGREEMENT_FETCHING] = "fetching", [AGREEMENT_RANKING] = "ranking",
-	[AGREEMENT_WAITING] = "waiting",   [AGREEMENT_SNAPSHOT] = "snapshot",
-	[AGREEMENT_SWAPPING] = "swapping", [AGREEMENT_FOLLOWING] = "following",
-	[AGREEMENT_PAUSED] = "paused",	   [AGREEMENT_LEAVING] = "leaving",
-	[AGREEMENT_STOPPED] = "stopped",
-};
-
-const char *agreement_state_name(enum agreement_state state)
-{
-	return state_names[state];
-}
-
-/* ---- chance ------------------------------------------------------------ */
-
-/* splitmix64: names and jitter, nothing secret. */
-uint64_t agreement_random(struct agreement *a)
-{
-	uint64_t z = a->random += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
-}
-
-static int64_t between(struct agreement *a, int64_t min, int64_t max)
-{
-	return min + (int64_t)(agreement_random(a) % (uint64_t)(max - min + 1));
-}
-
 /* ---- actions ----------------------------------------------------------- */
 
-void agreement_actions_fini(struct agreement_actions *actions)
-{
-	for (size_t i = 0; i < actions->len; i++) {
-		store_request_free(actions->items[i].request);
-		free(actions->items[i].text);
-	}
-	free(actions->items);
-	*actions = (struct agreement_actions){ 0 };
-}
-
-static struct agreement_action *act(struct agreement *a, enum agreement_action_kind kind)
+struct agreement_action *agreement_act(struct agreement *a, enum agreement_action_kind kind)
 {
 	struct agreement_actions *actions = a->actions;
 
@@ -95,9 +40,7 @@ static struct agreement_action *act(struct agreement *a, enum agreement_action_k
 	return &actions->items[actions->len++];
 }
 
-static void news(struct agreement *a, bool is_trouble, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-static void news(struct agreement *a, bool is_trouble, const char *fmt, ...)
+void agreement_news(struct agreement *a, bool is_trouble, const char *fmt, ...)
 {
 	char text[ERR_MSG_SIZE];
 	va_list args;
@@ -105,7 +48,7 @@ static void news(struct agreement *a, bool is_trouble, const char *fmt, ...)
 	va_start(args, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	struct agreement_action *action = act(a, AGREEMENT_NEWS);
+	struct agreement_action *action = agreement_act(a, AGREEMENT_NEWS);
 
 	action->is_trouble = is_trouble;
 	action->text = xstrdup(text);
@@ -117,7 +60,7 @@ static void set_trouble(struct agreement *a, const char *text)
 	if (str_eq(a->trouble, text))
 		return;
 	if (text)
-		news(a, true, "%s", text);
+		agreement_news(a, true, "%s", text);
 	free(a->trouble);
 	a->trouble = xstrdup(text);
 }
@@ -131,7 +74,7 @@ static void set_state(struct agreement *a, enum agreement_state state)
 /* Sends the one request of the main conversation; replies to older ones are not ours any more. */
 static void converse(struct agreement *a, enum agreement_state state, struct store_request *request)
 {
-	struct agreement_action *action = act(a, AGREEMENT_SEND);
+	struct agreement_action *action = agreement_act(a, AGREEMENT_SEND);
 
 	action->request = request;
 	action->tag = a->tag = ++a->last_tag;
@@ -140,7 +83,7 @@ static void converse(struct agreement *a, enum agreement_state state, struct sto
 
 static void send_aside(struct agreement *a, struct store_request *request)
 {
-	struct agreement_action *action = act(a, AGREEMENT_SEND);
+	struct agreement_action *action = agreement_act(a, AGREEMENT_SEND);
 
 	action->request = request;
 	action->tag = ++a->last_tag;
@@ -160,7 +103,7 @@ static void enter_paused(struct agreement *a, int64_t at_least_ms)
 	a->pause_ms = a->pause_ms ? a->pause_ms * 2 : PAUSE_MIN_MS;
 	if (a->pause_ms > PAUSE_MAX_MS)
 		a->pause_ms = PAUSE_MAX_MS;
-	int64_t wait = between(a, a->pause_ms / 4, a->pause_ms);
+	int64_t wait = agreement_between(a, a->pause_ms / 4, a->pause_ms);
 
 	if (wait < at_least_ms)
 		wait = at_least_ms;
@@ -181,13 +124,14 @@ static void enter_following(struct agreement *a)
 	} else if (a->edits_len && a->agreed && !a->held) {
 		enter_snapshot(a);
 	} else {
-		a->timer_ms = a->now_ms + between(a, PERIOD_MS * 8 / 10, PERIOD_MS * 16 / 10);
+		a->timer_ms =
+			a->now_ms + agreement_between(a, PERIOD_MS * 8 / 10, PERIOD_MS * 16 / 10);
 		/*
 		 * With nothing agreed yet, one look a few seconds later costs nothing and shortens
 		 * the wait.
 		 */
 		if (!a->agreed)
-			a->timer_ms = a->now_ms + between(a, 4000, 6000);
+			a->timer_ms = a->now_ms + agreement_between(a, 4000, 6000);
 	}
 }
 
@@ -210,7 +154,7 @@ static void enter_fetching(struct agreement *a, const struct current *current)
 static void end_edit(struct agreement *a, int code, const char *text)
 {
 	struct agreement_edit *edit = &a->edits[0];
-	struct agreement_action *action = act(a, AGREEMENT_EDITED);
+	struct agreement_action *action = agreement_act(a, AGREEMENT_EDITED);
 
 	action->edit_id = edit->id;
 	action->code = code;
@@ -228,7 +172,7 @@ static void end_pushed_edit(struct agreement *a)
 	a->pushed_edit = 0;
 }
 
-static void expire_edits(struct agreement *a)
+void agreement_expire_edits(struct agreement *a)
 {
 	while (a->edits_len && a->edits[0].deadline_ms <= a->now_ms) {
 		const bool sent = a->pushed && a->pushed_edit == a->edits[0].id;
@@ -307,7 +251,7 @@ static void accept_generation(struct agreement *a, struct generation *generation
 	a->self.applied_digest = xstrdup(generation->meta.digest);
 	a->member = compute_member(a);
 	if (is_new)
-		(void)act(a, AGREEMENT_APPLY);
+		(void)agreement_act(a, AGREEMENT_APPLY);
 }
 
 /* Registered, and acquainted with the newest generation: is there something for us to fold? */
@@ -419,7 +363,7 @@ static void read_done(struct agreement *a, const struct agreement_input *in)
 	}
 	if (!a->watching) {
 		a->watching = true;
-		act(a, AGREEMENT_WATCH)->revision = in->reply->revision;
+		agreement_act(a, AGREEMENT_WATCH)->revision = in->reply->revision;
 	}
 	const struct registration *own = registrations_find(&a->registrations, a->self.id);
 
@@ -480,8 +424,8 @@ static void register_done(struct agreement *a, const struct agreement_input *in)
 	a->own_mod_revision = in->reply->revision;
 	if (!a->own_create_revision)
 		a->own_create_revision = in->reply->revision;
-	news(a, false, "registered as '%s'%s%s", a->self.id, a->self.address[0] ? ", address " : "",
-	     a->self.address);
+	agreement_news(a, false, "registered as '%s'%s%s", a->self.id,
+		       a->self.address[0] ? ", address " : "", a->self.address);
 	pursue_current(a);
 }
 
@@ -531,10 +475,10 @@ static void rank_done(struct agreement *a, const struct agreement_input *in)
 	if (a->standalone)
 		a->timer_ms = a->now_ms;
 	else if (rank == 0)
-		a->timer_ms = a->now_ms + between(a, CROWD_MS, 2 * CROWD_MS);
+		a->timer_ms = a->now_ms + agreement_between(a, CROWD_MS, 2 * CROWD_MS);
 	else
-		a->timer_ms = a->now_ms + between(a, (int64_t)rank * TURN_MS * 8 / 10,
-						  (int64_t)rank * TURN_MS * 12 / 10);
+		a->timer_ms = a->now_ms + agreement_between(a, (int64_t)rank * TURN_MS * 8 / 10,
+							    (int64_t)rank * TURN_MS * 12 / 10);
 }
 
 static void wait_over(struct agreement *a, const struct agreement_input *in)
@@ -728,7 +672,7 @@ static void leave(struct agreement *a, const struct agreement_input *in)
 	a->keepalive_ms = INT64_MAX;
 	if (!a->registered) {
 		set_state(a, AGREEMENT_STOPPED);
-		(void)act(a, AGREEMENT_LEFT);
+		(void)agreement_act(a, AGREEMENT_LEFT);
 		return;
 	}
 	converse(a, AGREEMENT_LEAVING, agreement_request_leave(a));
@@ -748,7 +692,7 @@ static void left(struct agreement *a, const struct agreement_input *in)
 		return;
 	}
 	set_state(a, AGREEMENT_STOPPED);
-	(void)act(a, AGREEMENT_LEFT);
+	(void)agreement_act(a, AGREEMENT_LEFT);
 }
 
 static void nothing(struct agreement *a, const struct agreement_input *in)
@@ -760,289 +704,57 @@ static void nothing(struct agreement *a, const struct agreement_input *in)
 typedef void cell(struct agreement *a, const struct agreement_input *in);
 
 /* While a request is under way, what happens meanwhile is remembered: FOLLOWING reads again. */
-#define BUSY                                                                           \
-	[EVENT_CURRENT] = remember, [EVENT_DOUBT] = remember, [EVENT_WISH] = remember, \
-	[EVENT_STOP] = leave
-#define TROUBLES [EVENT_REFUSED] = trouble, [EVENT_UNKNOWN] = trouble
+#define BUSY                                                                      \
+	[AGREEMENT_EVENT_CURRENT] = remember, [AGREEMENT_EVENT_DOUBT] = remember, \
+	[AGREEMENT_EVENT_WISH] = remember, [AGREEMENT_EVENT_STOP] = leave
+#define TROUBLES [AGREEMENT_EVENT_REFUSED] = trouble, [AGREEMENT_EVENT_UNKNOWN] = trouble
 
-static cell *const cells[AGREEMENT_STATES][EVENTS] = {
-	[AGREEMENT_IDLE] = { [EVENT_START] = read_again, [EVENT_STOP] = leave },
-	[AGREEMENT_READING] = { [EVENT_DONE] = read_done, TROUBLES, BUSY },
-	[AGREEMENT_GRANTING] = { [EVENT_DONE] = grant_done, TROUBLES, BUSY },
-	[AGREEMENT_REGISTERING] = { [EVENT_DONE] = register_done,
-				    [EVENT_REFUSED] = register_refused,
-				    [EVENT_UNKNOWN] = trouble,
+static cell *const cells[AGREEMENT_STATES][AGREEMENT_EVENTS] = {
+	[AGREEMENT_IDLE] = { [AGREEMENT_EVENT_START] = read_again, [AGREEMENT_EVENT_STOP] = leave },
+	[AGREEMENT_READING] = { [AGREEMENT_EVENT_DONE] = read_done, TROUBLES, BUSY },
+	[AGREEMENT_GRANTING] = { [AGREEMENT_EVENT_DONE] = grant_done, TROUBLES, BUSY },
+	[AGREEMENT_REGISTERING] = { [AGREEMENT_EVENT_DONE] = register_done,
+				    [AGREEMENT_EVENT_REFUSED] = register_refused,
+				    [AGREEMENT_EVENT_UNKNOWN] = trouble,
 				    BUSY },
-	[AGREEMENT_FETCHING] = { [EVENT_DONE] = fetch_done, TROUBLES, BUSY },
-	[AGREEMENT_RANKING] = { [EVENT_DONE] = rank_done, TROUBLES, BUSY },
-	[AGREEMENT_WAITING] = { [EVENT_TIMER] = wait_over,
-				[EVENT_CURRENT] = follow_current,
-				[EVENT_DOUBT] = read_again,
-				[EVENT_WISH] = read_again,
-				[EVENT_STOP] = leave },
-	[AGREEMENT_SNAPSHOT] = { [EVENT_DONE] = snapshot_done, TROUBLES, BUSY },
-	[AGREEMENT_SWAPPING] = { [EVENT_DONE] = swap_done,
-				 [EVENT_REFUSED] = swap_refused,
-				 [EVENT_UNKNOWN] = trouble,
-				 [EVENT_CURRENT] = remember_unless_ours,
-				 [EVENT_DOUBT] = remember,
-				 [EVENT_WISH] = remember,
-				 [EVENT_STOP] = leave },
-	[AGREEMENT_FOLLOWING] = { [EVENT_TIMER] = read_again,
-				  [EVENT_CURRENT] = follow_current,
-				  [EVENT_DOUBT] = read_again,
-				  [EVENT_WISH] = wish,
-				  [EVENT_STOP] = leave },
-	[AGREEMENT_PAUSED] = { [EVENT_TIMER] = read_again,
-			       [EVENT_CURRENT] = read_again,
-			       [EVENT_DOUBT] = remember,
-			       [EVENT_WISH] = remember,
-			       [EVENT_STOP] = leave },
-	[AGREEMENT_LEAVING] = { [EVENT_DONE] = left,
-				[EVENT_REFUSED] = left,
-				[EVENT_UNKNOWN] = left,
-				[EVENT_TIMER] = left,
-				[EVENT_STOP] = left },
-	[AGREEMENT_STOPPED] = { [EVENT_STOP] = nothing },
+	[AGREEMENT_FETCHING] = { [AGREEMENT_EVENT_DONE] = fetch_done, TROUBLES, BUSY },
+	[AGREEMENT_RANKING] = { [AGREEMENT_EVENT_DONE] = rank_done, TROUBLES, BUSY },
+	[AGREEMENT_WAITING] = { [AGREEMENT_EVENT_TIMER] = wait_over,
+				[AGREEMENT_EVENT_CURRENT] = follow_current,
+				[AGREEMENT_EVENT_DOUBT] = read_again,
+				[AGREEMENT_EVENT_WISH] = read_again,
+				[AGREEMENT_EVENT_STOP] = leave },
+	[AGREEMENT_SNAPSHOT] = { [AGREEMENT_EVENT_DONE] = snapshot_done, TROUBLES, BUSY },
+	[AGREEMENT_SWAPPING] = { [AGREEMENT_EVENT_DONE] = swap_done,
+				 [AGREEMENT_EVENT_REFUSED] = swap_refused,
+				 [AGREEMENT_EVENT_UNKNOWN] = trouble,
+				 [AGREEMENT_EVENT_CURRENT] = remember_unless_ours,
+				 [AGREEMENT_EVENT_DOUBT] = remember,
+				 [AGREEMENT_EVENT_WISH] = remember,
+				 [AGREEMENT_EVENT_STOP] = leave },
+	[AGREEMENT_FOLLOWING] = { [AGREEMENT_EVENT_TIMER] = read_again,
+				  [AGREEMENT_EVENT_CURRENT] = follow_current,
+				  [AGREEMENT_EVENT_DOUBT] = read_again,
+				  [AGREEMENT_EVENT_WISH] = wish,
+				  [AGREEMENT_EVENT_STOP] = leave },
+	[AGREEMENT_PAUSED] = { [AGREEMENT_EVENT_TIMER] = read_again,
+			       [AGREEMENT_EVENT_CURRENT] = read_again,
+			       [AGREEMENT_EVENT_DOUBT] = remember,
+			       [AGREEMENT_EVENT_WISH] = remember,
+			       [AGREEMENT_EVENT_STOP] = leave },
+	[AGREEMENT_LEAVING] = { [AGREEMENT_EVENT_DONE] = left,
+				[AGREEMENT_EVENT_REFUSED] = left,
+				[AGREEMENT_EVENT_UNKNOWN] = left,
+				[AGREEMENT_EVENT_TIMER] = left,
+				[AGREEMENT_EVENT_STOP] = left },
+	[AGREEMENT_STOPPED] = { [AGREEMENT_EVENT_STOP] = nothing },
 };
 
-static void dispatch(struct agreement *a, enum event event, const struct agreement_input *in)
+void agreement_dispatch(struct agreement *a, enum agreement_event event,
+			const struct agreement_input *in)
 {
 	cell *handler = cells[a->state][event];
 
 	if (handler)
 		handler(a, in);
-}
-
-/* ---- inputs ------------------------------------------------------------ */
-
-static void on_keepalive_reply(struct agreement *a, const struct agreement_input *in)
-{
-	const struct store_reply *reply = in->reply;
-
-	a->keepalive_tag = 0;
-	if (reply->outcome != STORE_DONE) {
-		a->keepalive_ms = a->now_ms + 1000;
-		return;
-	}
-	a->keepalive_ms = a->now_ms + between(a, a->lease_ttl_s * 300, a->lease_ttl_s * 366);
-	if (reply->ttl_s[0] > 0 && reply->ttl_s[1] > 0)
-		return;
-	news(a, true,
-	     "our lease in the store has ended (it was away, or this node stood still): registering again; all services keep running");
-	a->registered = false;
-	a->lease = 0;
-	dispatch(a, EVENT_DOUBT, in);
-}
-
-static void on_reply(struct agreement *a, const struct agreement_input *in)
-{
-	if (in->tag == a->keepalive_tag && a->keepalive_tag) {
-		on_keepalive_reply(a, in);
-		return;
-	}
-	if (in->tag != a->tag)
-		return;
-	a->tag = 0;
-	switch (in->reply->outcome) {
-	case STORE_DONE:
-		dispatch(a, EVENT_DONE, in);
-		break;
-	case STORE_REFUSED:
-		dispatch(a, EVENT_REFUSED, in);
-		break;
-	case STORE_UNKNOWN:
-		dispatch(a, EVENT_UNKNOWN, in);
-		break;
-	}
-}
-
-static void on_watch(struct agreement *a, const struct agreement_input *in)
-{
-	if (in->watch->news == STORE_WATCH_GAP) {
-		a->watching = false;
-		dispatch(a, EVENT_DOUBT, in);
-		return;
-	}
-	for (size_t i = 0; i < in->watch->len; i++) {
-		switch (agreement_watch_event(a, &in->watch->events[i])) {
-		case AGREEMENT_SAW_CURRENT:
-			if (!a->agreed || strcmp(a->seen.name, a->agreed->name) != 0 ||
-			    a->state != AGREEMENT_FOLLOWING)
-				dispatch(a, EVENT_CURRENT, in);
-			break;
-		case AGREEMENT_SAW_DOUBT:
-			dispatch(a, EVENT_DOUBT, in);
-			break;
-		case AGREEMENT_SAW_NOTHING:
-			break;
-		}
-	}
-}
-
-static void on_time(struct agreement *a, const struct agreement_input *in)
-{
-	if (a->timer_ms <= a->now_ms) {
-		a->timer_ms = INT64_MAX;
-		dispatch(a, EVENT_TIMER, in);
-	}
-	expire_edits(a);
-	if (a->keepalive_ms <= a->now_ms && a->registered) {
-		struct agreement_action *action = act(a, AGREEMENT_SEND);
-
-		action->request = agreement_request_keepalive(a);
-		action->tag = a->keepalive_tag = ++a->last_tag;
-		/* The reply moves it; a reply that never comes must not silence us. */
-		a->keepalive_ms = a->now_ms + a->lease_ttl_s * 1000;
-	}
-}
-
-static void on_edit(struct agreement *a, const struct agreement_input *in)
-{
-	if (a->edits_len >= AGREEMENT_EDITS_MAX) {
-		struct agreement_action *action = act(a, AGREEMENT_EDITED);
-
-		action->edit_id = in->edit_id;
-		action->code = -EBUSY;
-		action->text = xstrdup("too many edits wait already: the store does not answer");
-		return;
-	}
-	agreement_edit_init(&a->edits[a->edits_len++], in);
-	dispatch(a, EVENT_WISH, in);
-}
-
-static void on_registration(struct agreement *a, const struct agreement_input *in)
-{
-	registration_copy(&a->self, in->registration);
-	dispatch(a, EVENT_WISH, in);
-}
-
-void agreement_step(struct agreement *agreement, const struct agreement_input *input,
-		    struct agreement_actions *actions)
-{
-	agreement->now_ms = input->now_ms;
-	agreement->wall_s = input->wall_s;
-	agreement->actions = actions;
-	switch (input->kind) {
-	case AGREEMENT_INPUT_START:
-		dispatch(agreement, EVENT_START, input);
-		break;
-	case AGREEMENT_INPUT_REPLY:
-		on_reply(agreement, input);
-		break;
-	case AGREEMENT_INPUT_WATCH:
-		on_watch(agreement, input);
-		break;
-	case AGREEMENT_INPUT_TIME:
-		on_time(agreement, input);
-		break;
-	case AGREEMENT_INPUT_REGISTRATION:
-		on_registration(agreement, input);
-		break;
-	case AGREEMENT_INPUT_EDIT:
-		on_edit(agreement, input);
-		break;
-	case AGREEMENT_INPUT_STOP:
-		dispatch(agreement, EVENT_STOP, input);
-		break;
-	}
-	agreement->actions = NULL;
-}
-
-int64_t agreement_next_ms(const struct agreement *agreement)
-{
-	int64_t next = agreement->timer_ms;
-
-	if (agreement->registered && agreement->keepalive_ms < next)
-		next = agreement->keepalive_ms;
-	if (agreement->edits_len && agreement->edits[0].deadline_ms < next)
-		next = agreement->edits[0].deadline_ms;
-	return next;
-}
-
-/* ---- construction, what is known --------------------------------------- */
-
-struct agreement *agreement_new(const struct agreement_settings *settings,
-				const struct registration *self)
-{
-	struct agreement *a = xcalloc(1, sizeof(*a));
-
-	a->prefix = xstrdup(settings->prefix);
-	a->seed = settings->seed ? generation_clone(settings->seed) : NULL;
-	a->seed_at_once = settings->seed_at_once;
-	a->standalone = settings->standalone;
-	a->random = settings->random;
-	a->lease_ttl_s = settings->lease_ttl_s;
-	a->rejoin_window_s = settings->seed ? settings->seed->policy.rejoin_window_s : 600;
-	registration_copy(&a->self, self);
-	a->timer_ms = INT64_MAX;
-	a->keepalive_ms = INT64_MAX;
-	return a;
-}
-
-void agreement_free(struct agreement *agreement)
-{
-	if (!agreement)
-		return;
-	generation_free(agreement->seed);
-	generation_free(agreement->agreed);
-	generation_free(agreement->pushed);
-	registration_fini(&agreement->self);
-	registrations_fini(&agreement->registrations);
-	for (size_t i = 0; i < agreement->edits_len; i++)
-		agreement_edit_fini(&agreement->edits[i]);
-	free(agreement->claimed);
-	free(agreement->trouble);
-	free(agreement->prefix);
-	free(agreement);
-}
-
-enum agreement_state agreement_state_now(const struct agreement *agreement)
-{
-	return agreement->state;
-}
-
-const struct generation *agreement_agreed(const struct agreement *agreement)
-{
-	return agreement->agreed;
-}
-
-const struct current *agreement_current(const struct agreement *agreement)
-{
-	return &agreement->seen;
-}
-
-const struct registrations *agreement_registrations(const struct agreement *agreement)
-{
-	return &agreement->registrations;
-}
-
-const struct registration *agreement_self(const struct agreement *agreement)
-{
-	return &agreement->self;
-}
-
-bool agreement_is_registered(const struct agreement *agreement)
-{
-	return agreement->registered;
-}
-
-uint64_t agreement_lease(const struct agreement *agreement)
-{
-	return agreement->registered ? agreement->lease : 0;
-}
-
-bool agreement_is_member(const struct agreement *agreement)
-{
-	return agreement->member;
-}
-
-const char *agreement_trouble(const struct agreement *agreement)
-{
-	return agreement->trouble;
-}
-
-bool agreement_is_held(const struct agreement *agreement)
-{
-	return agreement->held;
 }

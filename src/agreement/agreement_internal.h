@@ -10,6 +10,20 @@
 
 struct store_event;
 
+/* What the table in agreement.c is driven by. */
+enum agreement_event {
+	AGREEMENT_EVENT_START,
+	AGREEMENT_EVENT_DONE, /* the reply to our request: it was carried out */
+	AGREEMENT_EVENT_REFUSED, /* it can never work */
+	AGREEMENT_EVENT_UNKNOWN, /* it may or may not have happened */
+	AGREEMENT_EVENT_TIMER,
+	AGREEMENT_EVENT_CURRENT, /* the watch showed another `current` */
+	AGREEMENT_EVENT_DOUBT, /* a gap in the watch, our own key is gone, a lease is gone */
+	AGREEMENT_EVENT_WISH, /* our registration changed, or an edit waits */
+	AGREEMENT_EVENT_STOP,
+	AGREEMENT_EVENTS,
+};
+
 struct agreement_edit {
 	uint64_t id;
 	struct edits edits;
@@ -61,7 +75,21 @@ struct agreement {
 	size_t edits_len;
 };
 
+/* Chance for names and jitter; nothing secret. */
 uint64_t agreement_random(struct agreement *a);
+int64_t agreement_between(struct agreement *a, int64_t min, int64_t max);
+
+/* Runs the cell for the present state and this event. */
+void agreement_dispatch(struct agreement *a, enum agreement_event event,
+			const struct agreement_input *in);
+
+/* Appends an action to this turn's; borrowed, to be filled in. */
+struct agreement_action *agreement_act(struct agreement *a, enum agreement_action_kind kind);
+void agreement_news(struct agreement *a, bool is_trouble, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Tells the operators whose edits waited too long. */
+void agreement_expire_edits(struct agreement *a);
 
 void agreement_edit_init(struct agreement_edit *edit, const struct agreement_input *in);
 void agreement_edit_fini(struct agreement_edit *edit);

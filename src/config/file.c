@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading a whole file. Blocking: only at start and on an operator's command. */
+/* A whole file, read or replaced. Blocking: only at start and on an operator's command. */
 #include "cmsnode/config/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmsnode/base/buf.h"
@@ -27,4 +32,62 @@ int file_read(const char *path, struct buf *ret, struct err *err)
 		if (buf_add(ret, chunk, (size_t)n) < 0)
 			return err_set(err, -E2BIG, "%s: larger than %zu bytes", path, ret->max);
 	}
+}
+
+static int write_all(int fd, const char *text)
+{
+	size_t len = strlen(text);
+
+	while (len) {
+		const ssize_t n = write(fd, text, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		text += n;
+		len -= (size_t)n;
+	}
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+/* A rename is on disk when its directory is. */
+static void sync_directory(const char *path)
+{
+	CLEAN(str) char *copy = xstrdup(path);
+	CLEAN(fd) int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)fsync(fd);
+}
+
+static int write_beside(const char *path, const char *temporary, int fd, const char *text)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0 || fchmod(fd, st.st_mode & 07777) < 0)
+		return -errno;
+	/* Not ours to give away if we are not root: then the file becomes ours. */
+	(void)!fchown(fd, st.st_uid, st.st_gid);
+	const int r = write_all(fd, text);
+	if (r < 0)
+		return r;
+	return rename(temporary, path) < 0 ? -errno : 0;
+}
+
+int file_replace(const char *path, const char *text, struct err *err)
+{
+	CLEAN(str) char *real = realpath(path, NULL);
+	if (!real)
+		return err_errno(err, -errno, "%s", path);
+	CLEAN(str) char *temporary = xasprintf("%s.XXXXXX", real);
+	CLEAN(fd) int fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(err, -errno, "cannot write beside %s", real);
+	const int r = write_beside(real, temporary, fd, text);
+	if (r < 0) {
+		(void)unlink(temporary);
+		return err_errno(err, r, "cannot replace %s", real);
+	}
+	sync_directory(real);
+	return 0;
 }

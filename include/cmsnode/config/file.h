@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading a whole file that an operator named. */
+/* A whole file that an operator named: read, replaced. */
 #ifndef CMSNODE_CONFIG_FILE_H
 #define CMSNODE_CONFIG_FILE_H
 
@@ -11,5 +11,12 @@ struct err;
  * file.
  */
 int file_read(const char *path, struct buf *ret, struct err *err);
+
+/*
+ * Replaces the file's content by rename, so that a reader sees the old or the new
+ * one: same mode and owner, a symbolic link's target is what is replaced, fsynced.
+ * A negative errno; the file is as it was then.
+ */
+int file_replace(const char *path, const char *text, struct err *err);
 
 #endif
