@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """One host without etcd: what FILE lists for this machine runs."""
 
+import tomllib
+
 import rpc
 from node import is_well
 from waiting import until
@@ -44,3 +46,25 @@ def test_entries_of_other_machines_are_not_started(cluster):
     node.wait_until(40, is_well, "well")
     assert node.services().keys() == LISTED - {"Worker,1"}
     assert node.stop() == 0
+
+
+def test_a_change_by_command_is_kept_in_the_file(cluster):
+    host = cluster.host("alone")
+    file = cluster.configuration()
+    node = cluster.node(host, "alone", standalone=file)
+    node.wait_until(40, is_well, "well")
+    before = node.pids()
+    node.change("worker.keep_sandbox=true")
+    until(20, lambda: {name for name, pid in node.pids().items() if pid != before[name]}
+          == {"Worker,0", "Worker,1"}, "the Workers restarted")
+    with open(file, "rb") as text:
+        document = tomllib.load(text)
+    assert document["worker"]["keep_sandbox"] is True
+    assert document["services"]["Worker"] == [["localhost", 26000], ["localhost", 26001]]
+    status, output = node.ctl("config", "set", "worker.keep_sandbos=true")
+    assert status == 3 and "keep_sandbox" in output
+    assert node.stop() == 0
+    again = cluster.node(host, "alone", standalone=file)
+    again.wait_until(40, is_well, "well")
+    assert again.ctl("config", "get", "worker.keep_sandbox") == (0, "true\n")
+    assert again.stop() == 0

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The configuration file that an operator brings (--seed-config, --standalone FILE) as a first
+ * generation.
+ */
+#ifndef CMSNODE_DAEMON_SEED_H
+#define CMSNODE_DAEMON_SEED_H
+
+struct err;
+struct generation;
+struct options;
+
+/*
+ * *ret is NULL if no file is named. ERR_CONFIG with file, line and reason if it
+ * cannot be read, does not parse or would not let CMS start.
+ */
+int seed_read(const struct options *options, struct generation **ret, struct err *err);
+
+#endif

@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The commands of the control socket (docs/internals/control-protocol.md).
+ * Each is one small function; changes go through the agreement's door, nothing
+ * here touches a unit or a key of the store by itself.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cjson/cJSON.h>
+
+#include "cmsnode/agreement/agreement.h"
+#include "cmsnode/agreement/agreement_driver.h"
+#include "cmsnode/base/err.h"
+#include "cmsnode/base/json.h"
+#include "cmsnode/base/mem.h"
+#include "cmsnode/base/str.h"
+#include "cmsnode/config/document.h"
+#include "cmsnode/config/keys.h"
+#include "cmsnode/daemon/options.h"
+#include "cmsnode/status/control_socket.h"
+#include "cmsnode/store/store.h"
+#include "cmsnode/supervision/output.h"
+#include "cmsnode/supervision/supervisor.h"
+#include "node_internal.h"
+
+/* ---- status, service list, explain -------------------------------------- */
+
+static struct cJSON *status_json(struct node *node)
+{
+	struct report report;
+
+	node_report(node, &report);
+	struct cJSON *json = report_to_json(&report);
+
+	node_report_end(&report);
+	return json;
+}
+
+struct cluster_status {
+	struct node *node;
+	struct control_request *request;
+};
+
+static void on_statuses(void *ctx, const struct store_kvs *kvs, const char *trouble)
+{
+	struct cluster_status *cluster = ctx;
+	struct control_request *request = cluster->request;
+	struct cJSON *json = status_json(cluster->node);
+
+	free(cluster);
+	if (!kvs) {
+		json_free(json);
+		control_fail(
+			request, ERR_UNAVAILABLE,
+			"the store does not answer: %s; `status` without --cluster shows this node",
+			trouble);
+		return;
+	}
+	cJSON *nodes = cJSON_AddArrayToObject(json, "nodes");
+
+	for (size_t i = 0; i < kvs->len; i++) {
+		cJSON *one = json_parse(kvs->items[i].value, kvs->items[i].value_len, NULL);
+
+		if (cJSON_IsObject(one))
+			(void)cJSON_AddItemToArray(nodes, one);
+		else
+			json_free(one);
+	}
+	control_answer(request, json);
+}
+
+static void do_status(struct node *node, struct control_request *request, const cJSON *body)
+{
+	if (!json_get_bool(body, "cluster", false)) {
+		control_answer(request, status_json(node));
+		return;
+	}
+	if (!node->driver) {
+		control_fail(request, ERR_UNAVAILABLE, "this node has not joined yet: %s",
+			     node->choice.reason);
+		return;
+	}
+	struct cluster_status *cluster = xmalloc(sizeof(*cluster));
+
+	*cluster = (struct cluster_status){ node, request };
+	agreement_driver_read_statuses(node->driver, on_statuses, cluster);
+}
+
+static void do_service_list(struct node *node, struct control_request *request, const cJSON *body)
+{
+	(void)body;
+	struct report report;
+	cJSON *result = cJSON_CreateObject();
+
+	node_report(node, &report);
+	(void)cJSON_AddItemToObject(result, "services",
+				    report_services_to_json(report.services, report.services_len));
+	node_report_end(&report);
+	control_answer(request, result);
+}
+
+static cJSON *identity_json(const struct node *node)
+{
+	cJSON *json = cJSON_CreateObject();
+
+	json_add_str(json, "id", node->identity.id);
+	json_add_str(json, "source", identity_source_name(node->identity.source));
+	json_add_str(json, "reason",
+		     node->identity.source == IDENTITY_OPTION ?
+			     "given with --node-id" :
+		     node->identity.source == IDENTITY_STATE_FILE ?
+			     "kept in the state directory" :
+			     "made at the first start, kept from now on");
+	json_add_str(json, "boot_id", node->facts.boot_id);
+	json_add_str(json, "product_uuid", node->facts.product_uuid);
+	json_add_str(json, "netns", node->facts.netns);
+	return json;
+}
+
+struct cJSON *node_explain(const struct node *node, const char *what)
+{
+	cJSON *result = cJSON_CreateObject();
+	const bool all = strcmp(what, "all") == 0;
+
+	if (all || strcmp(what, "address") == 0)
+		(void)cJSON_AddItemToObject(result, "address",
+					    address_choice_to_json(&node->choice));
+	if (all || strcmp(what, "identity") == 0)
+		(void)cJSON_AddItemToObject(result, "identity", identity_json(node));
+	if (all || strcmp(what, "services") == 0)
+		(void)cJSON_AddItemToObject(result, "services",
+					    derivation_to_json(&node->derivation));
+	return result;
+}
+
+static void do_explain(struct node *node, struct control_request *request, const cJSON *body)
+{
+	const char *what = json_get_str(body, "what");
+
+	control_answer(request, node_explain(node, what ? what : "all"));
+}
+
+/* ---- configuration ------------------------------------------------------ */
+
+/* The agreed generation, or NULL after having answered why there is none. */
+static const struct generation *agreed_or_fail(struct node *node, struct control_request *request)
+{
+	const struct agreement *agreement =
+		node->driver ? agreement_driver_agreement(node->driver) : NULL;
+	const struct generation *generation = agreement ? agreement_agreed(agreement) : NULL;
+	if (!generation) {
+		const char *why = agreement ? agreement_trouble(agreement) : node->choice.reason;
+
+		control_fail(request, ERR_UNAVAILABLE, "no configuration is agreed yet%s%s",
+			     why ? ": " : "", why ? why : "");
+	}
+	return generation;
+}
+
+static cJSON *masked_tables(const struct generation *generation)
+{
+	cJSON *tables = cJSON_CreateObject();
+
+	for (size_t t = 0; t < generation->cms->table.len; t++) {
+		const struct value_member *table = &generation->cms->table.members[t];
+		cJSON *json = cJSON_AddObjectToObject(tables, table->key);
+
+		for (size_t i = 0; i < table->value->table.len; i++) {
+			const struct value_member *member = &table->value->table.members[i];
+			CLEAN(str) char *path = xasprintf("%s.%s", table->key, member->key);
+			CLEAN(value) struct value *masked = config_mask(path, member->value);
+
+			(void)cJSON_AddItemToObject(json, member->key, value_to_cjson(masked));
+		}
+	}
+	return tables;
+}
+
+static cJSON *slot_json(const struct slot *slot, const char *service, size_t shard)
+{
+	cJSON *json = cJSON_CreateObject();
+	CLEAN(str) char *name = xasprintf("%s-%zu", service, shard);
+
+	json_add_str(json, "kind", slot->node ? "assigned" : slot->host ? "static" : "vacant");
+	json_add_str(json, "node", slot->node);
+	json_add_str(json, "host", slot->host);
+	json_add_int(json, "port", slot->port);
+	json_add_str(json, "name", name);
+	return json;
+}
+
+static cJSON *services_json(const struct generation *generation)
+{
+	cJSON *services = cJSON_CreateObject();
+
+	for (int s = 0; s < CATALOGUE_COUNT; s++) {
+		const struct slot_list *list = &generation->slots.lists[s];
+		const char *name = catalogue_at((enum catalogue_index)s)->name;
+		if (!list->listed)
+			continue;
+		cJSON *array = cJSON_AddArrayToObject(services, name);
+
+		for (size_t k = 0; k < list->len; k++)
+			(void)cJSON_AddItemToArray(array, slot_json(&list->items[k], name, k));
+	}
+	return services;
+}
+
+static void do_config_show(struct node *node, struct control_request *request, const cJSON *body)
+{
+	(void)body;
+	const struct generation *generation = agreed_or_fail(node, request);
+	if (!generation)
+		return;
+	cJSON *result = cJSON_CreateObject();
+	CLEAN(str) char *path = xasprintf("configs/%s", generation->name);
+	CLEAN(value) struct value *policy = policy_to_value(&generation->policy);
+
+	json_add_str(result, "generation", path);
+	json_add_int(result, "epoch", generation->epoch);
+	json_add_int(result, "sequence", generation->sequence);
+	(void)cJSON_AddItemToObject(result, "tables", masked_tables(generation));
+	(void)cJSON_AddItemToObject(result, "services", services_json(generation));
+	(void)cJSON_AddItemToObject(result, "policy", value_to_cjson(policy));
+	control_answer(request, result);
+}
+
+/*
+ * A path that can be asked for or set; NULL after having answered. "services.X" is rendered, not
+ * stored.
+ */
+static const char *path_or_fail(struct control_request *request, const char *key)
+{
+	const char *path = NULL;
+
+	if (key)
+		path = str_starts(key, "topology.") ? key : config_key_canonical(key);
+	if (!path) {
+		const char *nearest = key ? config_key_nearest(key) : NULL;
+
+		control_fail(request, ERR_USAGE, "%s: no such key%s%s%s", key ? key : "(none)",
+			     nearest ? " (did you mean " : "", nearest ? nearest : "",
+			     nearest ? "?)" : "");
+	}
+	return path;
+}
+
+static struct value *look_up(const struct generation *generation, const char *path)
+{
+	if (!str_starts(path, "services."))
+		return alter_value(generation, path);
+	CLEAN(value) struct value *document = generation_render(generation);
+
+	return value_clone(value_get_path(document, path));
+}
+
+static void do_config_get(struct node *node, struct control_request *request, const cJSON *body)
+{
+	const char *path = path_or_fail(request, json_get_str(body, "key"));
+	if (!path)
+		return;
+	const struct generation *generation = agreed_or_fail(node, request);
+	if (!generation)
+		return;
+	const bool reveal = json_get_bool(body, "reveal", false);
+	if (reveal && !control_may_change(request)) {
+		control_fail(request, -EPERM, "--reveal needs root or group cmsnode");
+		return;
+	}
+	CLEAN(value) struct value *value = look_up(generation, path);
+	if (!value) {
+		control_fail(request, -ENOENT, "%s is not set: CMS's own default holds", path);
+		return;
+	}
+	CLEAN(value) struct value *shown = reveal ? value_clone(value) : config_mask(path, value);
+	cJSON *result = cJSON_CreateObject();
+
+	json_add_str(result, "key", path);
+	(void)cJSON_AddItemToObject(result, "value", value_to_cjson(shown));
+	control_answer(request, result);
+}
+
+static void do_config_export(struct node *node, struct control_request *request, const cJSON *body)
+{
+	const struct generation *generation = agreed_or_fail(node, request);
+	if (!generation)
+		return;
+	if (!control_may_change(request)) {
+		control_fail(request, -EPERM,
+			     "an export holds passwords: it needs root or group cmsnode");
+		return;
+	}
+	const char *wanted = json_get_str(body, "format");
+	enum cms_format format = generation->meta.format;
+	if (wanted && cms_format_parse(wanted, &format) < 0) {
+		control_fail(request, ERR_USAGE, "format '%.40s': toml or json is wanted", wanted);
+		return;
+	}
+	CLEAN(value) struct value *document = generation_render(generation);
+	CLEAN(str) char *text = cms_file_write(document, format);
+	cJSON *result = cJSON_CreateObject();
+
+	json_add_str(result, "text", text);
+	json_add_str(result, "format", cms_format_name(format));
+	control_answer(request, result);
+}
+
+static void on_edited(void *ctx, int code, const char *text)
+{
+	struct control_request *request = ctx;
+	if (code < 0) {
+		control_fail(request, code, "%s", text);
+		return;
+	}
+	cJSON *result = cJSON_CreateObject();
+	CLEAN(str) char *path = xasprintf("configs/%s", text);
+
+	json_add_str(result, "generation", path);
+	json_add_str(result, "restarts", NULL);
+	control_answer(request, result);
+}
+
+static int read_change(const struct generation *generation, const cJSON *change,
+		       struct edits *edits, struct err *err)
+{
+	const char *key = json_get_str(change, "key");
+	const char *text = json_get_str(change, "value");
+	if (!key || !text)
+		return err_set(err, ERR_USAGE, "a change needs key and value");
+	const char *path = str_starts(key, "topology.") ? key : config_key_canonical(key);
+	if (!path) {
+		const char *nearest = config_key_nearest(key);
+
+		return err_set(err, ERR_USAGE, "%s: no such key%s%s%s", key,
+			       nearest ? " (did you mean " : "", nearest ? nearest : "",
+			       nearest ? "?)" : "");
+	}
+	CLEAN(value) struct value *wanted = NULL;
+	if (config_value_parse(path, text, &wanted, err) < 0)
+		return ERR_CONFIG;
+	CLEAN(value) struct value *old = alter_value(generation, path);
+
+	/*
+	 * CMS ignores a key it does not know, and such a change would restart everything for
+	 * nothing.
+	 */
+	if (!old && !config_key_find(path) && !str_starts(path, "topology.")) {
+		const char *nearest = config_key_nearest(path);
+
+		return err_set(err, ERR_CONFIG, "%s: CMS has no such key%s%s%s", path,
+			       nearest ? " (did you mean " : "", nearest ? nearest : "",
+			       nearest ? "?)" : "");
+	}
+
+	edits_add(edits, path, old, wanted);
+	return 0;
+}
+
+static void do_config_set(struct node *node, struct control_request *request, const cJSON *body)
+{
+	if (!control_may_change(request)) {
+		control_fail(request, -EPERM, "changes need root or group cmsnode");
+		return;
+	}
+	const struct generation *generation = agreed_or_fail(node, request);
+	if (!generation)
+		return;
+	struct edits edits = { 0 };
+	struct err err = { 0 };
+	const cJSON *change;
+	int r = 0;
+
+	cJSON_ArrayForEach(change, json_get_array(body, "changes")) {
+		r = read_change(generation, change, &edits, &err);
+		if (r < 0)
+			break;
+	}
+	if (r == 0 && edits.len == 0)
+		r = err_set(&err, ERR_USAGE, "nothing to set: KEY=VALUE is wanted");
+	if (r < 0)
+		control_fail(request, r, "%s", err.msg);
+	else
+		agreement_driver_edit(node->driver, &edits, "operator",
+				      json_get_str(body, "message"), on_edited, request);
+	edits_fini(&edits);
+}
+
+/* ---- logs ---------------------------------------------------------------- */
+
+#define LOGS_BYTES (256 * 1024)
+#define FOLLOW_S 0.3
+
+/* A `logs -f` that stays: what the unit's file gained is sent, until the peer hangs up. */
+struct follow {
+	struct control_request *request;
+	ev_timer timer;
+	char *path;
+	off_t offset;
+};
+
+static void end_follow(struct ev_loop *loop, struct follow *follow)
+{
+	ev_timer_stop(loop, &follow->timer);
+	control_answer(follow->request, NULL);
+	free(follow->path);
+	free(follow);
+}
+
+static void send_text(struct control_request *request, const char *text, bool last)
+{
+	cJSON *result = cJSON_CreateObject();
+
+	json_add_str(result, "text", text);
+	if (last)
+		control_answer(request, result);
+	else
+		control_send(request, result);
+}
+
+static void on_follow(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)revents;
+	struct follow *follow = w->data;
+	if (!control_is_open(follow->request)) {
+		end_follow(loop, follow);
+		return;
+	}
+	CLEAN(fd) int fd = open(follow->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	const off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+
+	if (size < follow->offset)
+		follow->offset = 0;
+	if (size - follow->offset > LOGS_BYTES)
+		follow->offset = size - LOGS_BYTES;
+	char chunk[LOGS_BYTES / 16 + 1];
+	const ssize_t n = fd < 0 ? 0 : pread(fd, chunk, sizeof(chunk) - 1, follow->offset);
+	if (n <= 0)
+		return;
+	follow->offset += n;
+	for (ssize_t i = 0; i < n; i++)
+		if (chunk[i] == '\0')
+			chunk[i] = ' ';
+	chunk[n] = '\0';
+	send_text(follow->request, chunk, false);
+}
+
+static void start_follow(struct node *node, struct control_request *request, const char *service,
+			 int shard)
+{
+	CLEAN(str) char *dir = xasprintf("%s/output", node->options->run_dir);
+	struct follow *follow = xcalloc(1, sizeof(*follow));
+	CLEAN(fd) int fd = -1;
+
+	follow->request = request;
+	follow->path = output_path(dir, service, shard);
+	fd = open(follow->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	follow->offset = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+	ev_timer_init(&follow->timer, on_follow, FOLLOW_S, FOLLOW_S);
+	follow->timer.data = follow;
+	ev_timer_start(node->loop, &follow->timer);
+}
+
+/* The last `lines` lines of a text. */
+static const char *last_lines(const char *text, int64_t lines)
+{
+	const char *p = text + strlen(text);
+
+	if (p > text && p[-1] == '\n')
+		p--;
+	while (p > text) {
+		if (p[-1] == '\n' && --lines <= 0)
+			break;
+		p--;
+	}
+	return p;
+}
+
+static void do_logs(struct node *node, struct control_request *request, const cJSON *body)
+{
+	const char *service = json_get_str(body, "service");
+	int64_t shard = -1;
+	int64_t lines = 100;
+	int error = 0;
+
+	(void)json_get_int64(body, "shard", &shard);
+	(void)json_get_int64(body, "lines", &lines);
+	if (!service || !catalogue_find(service) || shard < 0 || shard > SLOTS_MAX) {
+		control_fail(request, ERR_USAGE,
+			     "no such service: NAME,SHARD is wanted, as in Worker,0");
+		return;
+	}
+	CLEAN(str) char *text =
+		supervisor_output(node->supervisor, service, (int)shard, LOGS_BYTES, &error);
+	const bool follow = json_get_bool(body, "follow", false);
+	if (!text && !follow) {
+		control_fail(request, error, "%s,%d has written nothing on this node", service,
+			     (int)shard);
+		return;
+	}
+	send_text(request, text ? last_lines(text, lines) : "", !follow);
+	if (follow)
+		start_follow(node, request, service, (int)shard);
+}
+
+/* ---- dispatch ------------------------------------------------------------ */
+
+static const struct {
+	const char *name;
+	void (*handle)(struct node *node, struct control_request *request, const cJSON *body);
+} commands[] = {
+	{ "status", do_status },
+	{ "explain", do_explain },
+	{ "service.list", do_service_list },
+	{ "config.show", do_config_show },
+	{ "config.get", do_config_get },
+	{ "config.set", do_config_set },
+	{ "config.export", do_config_export },
+	{ "logs", do_logs },
+};
+
+void control_handle(void *ctx, struct control_request *request, const char *command,
+		    const struct cJSON *body)
+{
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		if (strcmp(commands[i].name, command) == 0) {
+			commands[i].handle(ctx, request, body);
+			return;
+		}
+	}
+	control_fail(request, ERR_USAGE, "command '%.40s': not in this version", command);
+}

@@ -1,0 +1,931 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The node: the only file that wires the stages together. One fact travels
+ * from the top of this file to its end: a new address, a new generation, a dead
+ * unit. Decisions are the stages'; here they are only called in order.
+ */
+#include "cmsnode/daemon/node.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cjson/cJSON.h>
+
+#include "cmsnode/agreement/agreement.h"
+#include "cmsnode/agreement/agreement_driver.h"
+#include "cmsnode/base/clock.h"
+#include "cmsnode/base/err.h"
+#include "cmsnode/base/json.h"
+#include "cmsnode/base/log.h"
+#include "cmsnode/base/mem.h"
+#include "cmsnode/cms_rpc/server.h"
+#include "cmsnode/config/document.h"
+#include "cmsnode/config/file.h"
+#include "cmsnode/config/impact.h"
+#include "cmsnode/config/rendered_files.h"
+#include "cmsnode/config/validate.h"
+#include "cmsnode/daemon/options.h"
+#include "cmsnode/daemon/seed.h"
+#include "cmsnode/daemon/service_user.h"
+#include "cmsnode/identity/identity_file.h"
+#include "cmsnode/identity/node_socket.h"
+#include "cmsnode/network/interfaces.h"
+#include "cmsnode/network/netlink.h"
+#include "cmsnode/status/control_socket.h"
+#include "cmsnode/store/etcd.h"
+#include "cmsnode/store/standalone.h"
+#include "cmsnode/store/store.h"
+#include "cmsnode/supervision/supervisor.h"
+#include "cmsnode/topology/plan.h"
+#include "cmsnode/topology/resolver.h"
+#include "config.h"
+#include "node_internal.h"
+
+#define QUIET_MS 10000 /* an unsettled address choice is final after that */
+#define RETRY_S 2.0 /* look-ups and an unsettled choice are tried again */
+#define LEASE_TTL_S 10
+#define ROLE_COUNT_MAX 512 /* role_parse() takes no more */
+
+static void node_settle(struct node *node, double seconds);
+static void node_join(struct node *node);
+static void node_apply(struct node *node);
+static void node_derive(struct node *node);
+static void node_serve_rpc(struct node *node);
+static void node_fail(struct node *node, int code, const char *text);
+
+/* ---- the host's network -> this node's address -------------------------- */
+
+/* Hosts whose addresses matter: etcd's (which way do we go?), reach:HOST, static slots. */
+static void node_look_up(struct node *node)
+{
+	CLEAN(str_list) struct str_list hosts = { 0 };
+	const struct generation *agreed =
+		node->driver ? agreement_agreed(agreement_driver_agreement(node->driver)) : NULL;
+
+	for (size_t i = 0; i < node->options->etcd.len && !node->options->standalone; i++) {
+		char *host;
+		int port;
+
+		if (etcd_endpoint_parse(node->options->etcd.items[i], &host, &port, NULL) == 0)
+			str_list_take(&hosts, host);
+	}
+	if (node->options->address && str_starts(node->options->address, "reach:"))
+		str_list_add(&hosts, node->options->address + strlen("reach:"));
+	if (agreed || node->seed)
+		derive_static_hosts(agreed ? agreed : node->seed, &hosts);
+	resolver_request(node->resolver, &hosts);
+}
+
+/*
+ * The source address that the kernel would use towards the first of these hosts that it has a way
+ * to.
+ */
+static void source_towards(struct node *node, const char *host, struct address *ret)
+{
+	const struct resolved_host *resolved =
+		resolved_hosts_find(resolver_answers(node->resolver), host);
+
+	for (size_t i = 0; resolved && i < resolved->len && !ret->family; i++)
+		if (!address_is_loopback(&resolved->addresses[i]))
+			(void)netlink_source(node->netlink, &resolved->addresses[i], ret, NULL);
+}
+
+static bool endpoints_are_loopback(const struct options *options)
+{
+	for (size_t i = 0; i < options->etcd.len; i++) {
+		CLEAN(str) char *host = NULL;
+		int port;
+
+		if (etcd_endpoint_parse(options->etcd.items[i], &host, &port, NULL) < 0 ||
+		    !slots_host_is_loopback(host))
+			return false;
+	}
+	return true;
+}
+
+static void node_choose(struct node *node)
+{
+	struct address_question question = { .interfaces = netlink_snapshot(node->netlink),
+					     .wish = node->options->address,
+					     .loopback_allowed =
+						     endpoints_are_loopback(node->options) };
+
+	if (question.wish && str_starts(question.wish, "reach:")) {
+		source_towards(node, question.wish + strlen("reach:"), &question.towards_store);
+		question.wish = NULL;
+	}
+	for (size_t i = 0; i < node->options->etcd.len && !question.towards_store.family; i++) {
+		CLEAN(str) char *host = NULL;
+		int port;
+
+		if (etcd_endpoint_parse(node->options->etcd.items[i], &host, &port, NULL) == 0)
+			source_towards(node, host, &question.towards_store);
+	}
+	address_choice_fini(&node->choice);
+	address_choose(&question, &node->choice);
+}
+
+/* All addresses of the host that another host could mean. */
+static void list_addresses(const struct interfaces *interfaces, struct str_list *ret)
+{
+	str_list_fini(ret);
+	for (size_t i = 0; i < interfaces->addresses_len; i++) {
+		const struct address *address = &interfaces->addresses[i].address;
+		char text[ADDRESS_TEXT_SIZE];
+
+		if (address_is_loopback(address) || address_is_link_local(address))
+			continue;
+		address_format(address, text);
+		if (!str_list_has(ret, text))
+			str_list_add(ret, text);
+	}
+	str_list_sort(ret);
+}
+
+static void log_candidates(const struct address_choice *choice)
+{
+	for (size_t i = 0; i < choice->len; i++) {
+		const struct address_candidate *candidate = &choice->candidates[i];
+		char text[ADDRESS_TEXT_SIZE];
+
+		address_format(&candidate->address, text);
+		log_error("network", "  %-39s %-15s %s: %s", text, candidate->link,
+			  candidate->excluded ? "dropped" : "candidate", candidate->reason);
+	}
+}
+
+/*
+ * No address yet: DHCP may be late. Ambiguity or an unsatisfiable wish that stays is final; never a
+ * guess.
+ */
+static void node_wait_for_address(struct node *node)
+{
+	const bool is_final = node->choice.outcome != ADDRESS_NONE &&
+			      clock_now_ms() - node->started_ms >= QUIET_MS;
+
+	if (is_final) {
+		log_candidates(&node->choice);
+		node_fail(node, ERR_IDENTITY, node->choice.reason);
+		return;
+	}
+	node_settle(node, RETRY_S);
+}
+
+static void node_consider_address(struct node *node)
+{
+	const bool joined = node->driver;
+
+	CLEAN(str) char *before = xstrdup(node->choice.reason);
+
+	node_choose(node);
+	if (!str_eq(before, node->choice.reason))
+		log_info("network", "%s", node->choice.reason);
+	if (node->choice.outcome != ADDRESS_CHOSEN) {
+		if (joined)
+			log_warning("network", "no usable address now; keeping %s and all services",
+				    node->self.address);
+		else
+			node_wait_for_address(node);
+		return;
+	}
+	char text[ADDRESS_TEXT_SIZE];
+
+	address_format(&node->choice.address, text);
+	if (address_is_loopback(&node->choice.address) && !str_eq(node->self.address, text))
+		log_warning(
+			"network",
+			"this node uses %s: no other host can join it; good for one machine only",
+			text);
+	free(node->self.address);
+	node->self.address = xstrdup(text);
+	list_addresses(netlink_snapshot(node->netlink), &node->self.addresses);
+	if (joined)
+		agreement_driver_set_registration(node->driver, &node->self);
+	else
+		node_join(node);
+}
+
+static void on_settled(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	struct node *node = w->data;
+
+	if (node->stopping)
+		return;
+	if (!node->driver)
+		node_look_up(node);
+	else if (!node->options->standalone)
+		node_consider_address(node);
+	node_derive(node);
+}
+
+static void node_settle(struct node *node, double seconds)
+{
+	ev_timer_stop(node->loop, &node->settle);
+	ev_timer_set(&node->settle, seconds, 0.0);
+	ev_timer_start(node->loop, &node->settle);
+}
+
+static void on_network_changed(void *ctx)
+{
+	struct node *node = ctx;
+
+	log_info("network", "the network changed%s",
+		 node->driver ? "; acting on it once it is quiet" : "");
+	node_settle(node, node->driver ? node->options->address_settle_s : 0.0);
+}
+
+static void on_resolved(void *ctx)
+{
+	struct node *node = ctx;
+
+	if (node->checking)
+		ev_break(node->loop, EVBREAK_ALL);
+	else if (node->stopping)
+		return;
+	else if (!node->driver)
+		node_consider_address(node);
+	else
+		node_derive(node);
+}
+
+/* ---- this node -> a registered member ---------------------------------- */
+
+/* "worker" becomes "worker:<processors>": what is registered is exact. */
+static void complete_roles(const struct options *options, long processors, struct str_list *ret)
+{
+	if (processors > ROLE_COUNT_MAX)
+		processors = ROLE_COUNT_MAX;
+	for (size_t i = 0; i < options->roles.len; i++) {
+		if (strcmp(options->roles.items[i], "worker") == 0)
+			str_list_take(ret, xasprintf("worker:%ld", processors));
+		else
+			str_list_add(ret, options->roles.items[i]);
+	}
+}
+
+static void fill_registration(struct node *node)
+{
+	struct registration *self = &node->self;
+
+	self->id = xstrdup(node->identity.id);
+	self->address = xstrdup("");
+	complete_roles(node->options, node->facts.processors, &self->roles);
+	self->contest = xstrdup(node->options->contest);
+	self->hostname = xstrdup(node->facts.hostname);
+	self->boot_id = xstrdup(node->facts.boot_id);
+	self->netns = xstrdup(node->facts.netns);
+	self->product_uuid = xstrdup(node->facts.product_uuid);
+	self->incarnation = xstrdup(node->incarnation);
+	self->version = xstrdup(PACKAGE_VERSION);
+	self->applied_digest = xstrdup("");
+	self->schema = REGISTRATION_SCHEMA;
+}
+
+static void on_agreed(void *ctx)
+{
+	struct node *node = ctx;
+
+	node_look_up(node);
+	node_apply(node);
+}
+
+static void on_agreement_changed(void *ctx)
+{
+	struct node *node = ctx;
+
+	if (!ev_is_active(&node->report_timer) && !node->stopping)
+		ev_timer_start(node->loop, &node->report_timer);
+}
+
+static void on_left(void *ctx)
+{
+	struct node *node = ctx;
+
+	supervisor_stop(node->supervisor);
+}
+
+static void answer_peers(struct node *node)
+{
+	CLEAN(json) cJSON *json = cJSON_CreateObject();
+
+	json_add_str(json, "id", node->identity.id);
+	json_add_str(json, "hostname", node->facts.hostname);
+	json_add_str(json, "address", node->self.address);
+	json_add_int(json, "pid", getpid());
+	json_add_str(json, "incarnation", node->incarnation);
+	CLEAN(str) char *text = json_text(json);
+
+	node_socket_set_answer(node->node_socket, text);
+}
+
+static void node_join(struct node *node)
+{
+	struct err err = { 0 };
+
+	node->store = node->options->standalone ?
+			      standalone_store_new(node->loop) :
+			      etcd_store_new(node->loop, &node->options->etcd, &err);
+	if (!node->store) {
+		node_fail(node, ERR_USAGE, err.msg);
+		return;
+	}
+	struct agreement_settings settings = {
+		.prefix = node->options->prefix,
+		.seed = node->seed,
+		.seed_at_once = node->options->standalone || endpoints_are_loopback(node->options),
+		.standalone = node->options->standalone,
+		.lease_ttl_s = LEASE_TTL_S
+	};
+	const struct agreement_driver_events events = { on_agreed, on_agreement_changed, on_left,
+							node };
+
+	(void)!getrandom(&settings.random, sizeof(settings.random), 0);
+	answer_peers(node);
+	node->driver =
+		agreement_driver_new(node->loop, node->store, &settings, &node->self, &events);
+	agreement_driver_start(node->driver);
+}
+
+/* ---- an agreed generation -> files -> what runs here -------------------- */
+
+static const struct generation *node_agreed(const struct node *node)
+{
+	return node->driver ? agreement_agreed(agreement_driver_agreement(node->driver)) : NULL;
+}
+
+static struct rendered *find_rendered(struct node *node, const char *generation)
+{
+	for (size_t i = 0; generation && i < node->rendered_len; i++)
+		if (strcmp(node->rendered[i].generation, generation) == 0)
+			return &node->rendered[i];
+	return NULL;
+}
+
+static const struct rendered *newest_rendered(const struct node *node)
+{
+	return node->rendered_len ? &node->rendered[node->rendered_len - 1] : NULL;
+}
+
+/* Forgets documents and files that neither the newest generation nor a running unit needs. */
+static void sweep_rendered(struct node *node)
+{
+	CLEAN(str_list) struct str_list keep = { 0 };
+	size_t kept = 0;
+
+	if (!node->rendered_len)
+		return;
+	str_list_add(&keep, newest_rendered(node)->generation);
+	for (size_t i = 0; i < supervisor_count(node->supervisor); i++) {
+		struct unit_status unit;
+
+		supervisor_status(node->supervisor, i, &unit);
+		if (unit.generation && !str_list_has(&keep, unit.generation))
+			str_list_add(&keep, unit.generation);
+	}
+	for (size_t i = 0; i < node->rendered_len; i++) {
+		if (str_list_has(&keep, node->rendered[i].generation)) {
+			node->rendered[kept++] = node->rendered[i];
+		} else {
+			free(node->rendered[i].generation);
+			value_free(node->rendered[i].document);
+		}
+	}
+	node->rendered_len = kept;
+	rendered_files_sweep(node->options->state_dir, &keep);
+}
+
+static int check_document(const struct value *document, struct err *err)
+{
+	CLEAN(findings) struct findings findings = { 0 };
+
+	config_validate(document, &findings);
+	for (size_t i = 0; i < findings.len; i++) {
+		if (findings.items[i].is_error)
+			return err_set(err, ERR_CONFIG, "%s: %s", findings.items[i].key,
+				       findings.items[i].text);
+		log_warning("config", "%s: %s", findings.items[i].key, findings.items[i].text);
+	}
+	return 0;
+}
+
+static int write_files(struct node *node, const struct generation *generation,
+		       const struct value *document, struct err *err)
+{
+	CLEAN(str) char *text = cms_file_write(document, node->format);
+	const struct rendered_file file = { cms_format_file(node->format), text };
+	const gid_t gid = node->user.drop ? node->user.gid : (gid_t)-1;
+
+	return rendered_files_write(node->options->state_dir, generation->name, &file, 1, gid, err);
+}
+
+static enum cms_format format_here(const struct node *node, const struct generation *generation)
+{
+	enum cms_format format;
+
+	return cms_format_parse(node->options->cms_format, &format) == 0 ? format :
+									   generation->meta.format;
+}
+
+/* In standalone FILE is the configuration: what was changed by command is written back to it. */
+static void write_operators_file(struct node *node, const struct generation *generation)
+{
+	struct err err;
+
+	if (value_equal(generation->cms, node->seed->cms))
+		return;
+	const struct rendered *newest = newest_rendered(node);
+	CLEAN(str) char *text = cms_file_write(newest->document, generation->meta.format);
+
+	if (file_replace(node->options->standalone, text, &err) < 0) {
+		log_error("config", "the change is in force but lost at the next start: %s",
+			  err.msg);
+		return;
+	}
+	log_info("config", "%s rewritten", node->options->standalone);
+	generation_free(node->seed);
+	node->seed = generation_clone(generation);
+}
+
+static void node_apply(struct node *node)
+{
+	const struct generation *generation = node_agreed(node);
+	CLEAN(value) struct value *document = generation_render(generation);
+	struct err err = { 0 };
+
+	node->format = format_here(node, generation);
+	int r = check_document(document, &err);
+	if (r == 0)
+		r = write_files(node, generation, document, &err);
+	free(node->refused);
+	node->refused = r < 0 ? xasprintf("%s: %s", generation->name, err.msg) : NULL;
+	if (r < 0) {
+		log_error("config", "%s is refused, what runs goes on: %s", generation->name,
+			  err.msg);
+		return;
+	}
+	GROW(node->rendered, node->rendered_len, node->rendered_cap);
+	node->rendered[node->rendered_len++] =
+		(struct rendered){ xstrdup(generation->name), steal(document) };
+	log_info("config", "following %s (sequence %" PRId64 ", by %s: %s)", generation->name,
+		 generation->sequence, generation->meta.author, generation->meta.reason);
+	node_derive(node);
+	sweep_rendered(node);
+	if (node->options->standalone)
+		write_operators_file(node, generation);
+}
+
+/*
+ * A unit that runs with an older generation restarts only if CMS's reading habits say that it
+ * matters.
+ */
+static void mark_restarts(struct node *node, struct plan *plan)
+{
+	const struct rendered *newest = newest_rendered(node);
+
+	for (size_t i = 0; i < supervisor_count(node->supervisor); i++) {
+		struct unit_status unit;
+
+		supervisor_status(node->supervisor, i, &unit);
+		const struct rendered *started = find_rendered(node, unit.generation);
+
+		for (size_t k = 0; started && started != newest && k < plan->len; k++) {
+			struct unit_spec *spec = &plan->specs[k];
+			CLEAN(str) char *why = NULL;
+
+			if (strcmp(spec->service, unit.service) != 0 || spec->shard != unit.shard)
+				continue;
+			spec->must_restart =
+				impact_must_restart(unit.service, unit.shard, started->document,
+						    newest->document, &why);
+			/* One that is being stopped for this already was told of before. */
+			if (spec->must_restart && unit.state != UNIT_STOPPING)
+				log_info("topology", "%s,%d restarts: %s", unit.service, unit.shard,
+					 why ? why : "changed");
+		}
+	}
+}
+
+static void node_derive(struct node *node)
+{
+	const struct rendered *newest = newest_rendered(node);
+	if (!newest || node->stopping)
+		return;
+	const struct generation *generation = node_agreed(node);
+	const struct agreement *agreement = agreement_driver_agreement(node->driver);
+
+	/* A refused generation changes nothing here, not even who runs what. */
+	if (strcmp(newest->generation, generation->name) != 0)
+		return;
+	const struct derive_question question = { .generation = generation,
+						  .self = &node->self,
+						  .registrations =
+							  agreement_registrations(agreement),
+						  .interfaces = netlink_snapshot(node->netlink),
+						  .hosts = resolver_answers(node->resolver),
+						  .standalone = node->options->standalone };
+
+	derive(&question, &node->derivation);
+	CLEAN(str) char *path = rendered_files_path(node->options->state_dir, newest->generation,
+						    cms_format_file(node->format));
+	const struct plan_settings settings = { .cms_bin = node->cms_bin,
+						.contest = node->options->contest,
+						.generation = newest->generation,
+						.config_path = path,
+						.home = node->user.home,
+						.user = node->user.name,
+						.env = &node->options->env };
+	struct plan plan = { 0 };
+
+	plan_make(&node->derivation, &settings, &plan);
+	mark_restarts(node, &plan);
+	node_serve_rpc(node);
+	supervisor_apply(node->supervisor, plan.specs, plan.len);
+	plan_fini(&plan);
+}
+
+/* ---- ResourceService: this daemon itself -------------------------------- */
+
+static void close_rpc(struct node *node)
+{
+	rpc_server_free(node->rpc_server);
+	node->rpc_server = NULL;
+	free(node->rpc_address);
+	node->rpc_address = NULL;
+	free(node->rpc_trouble);
+	node->rpc_trouble = NULL;
+	node->rpc_shard = -1;
+}
+
+static void open_rpc(struct node *node, const struct derived_slot *slot)
+{
+	struct err err = { 0 };
+
+	node->rpc_server =
+		rpc_server_new(node->loop, slot->bind_address, slot->port, NULL, 0, node, &err);
+	free(node->rpc_trouble);
+	node->rpc_trouble = node->rpc_server ? NULL : xstrdup(err.msg);
+	node->rpc_since = clock_wall_s();
+	if (!node->rpc_server)
+		log_warning("cms_rpc", "ResourceService,%d: %s, trying again with the next change",
+			    slot->shard, err.msg);
+}
+
+static void node_serve_rpc(struct node *node)
+{
+	const struct derived_slot *slot = NULL;
+
+	for (size_t i = 0; i < node->derivation.len && !slot; i++)
+		if (node->derivation.items[i].runs_here && node->derivation.items[i].is_daemon)
+			slot = &node->derivation.items[i];
+	CLEAN(str) char *address = slot ? xasprintf("%s:%d", slot->bind_address, slot->port) : NULL;
+
+	if (!str_eq(address, node->rpc_address))
+		close_rpc(node);
+	if (!slot || node->rpc_server)
+		return;
+	free(node->rpc_address);
+	node->rpc_address = steal(address);
+	node->rpc_shard = slot->shard;
+	open_rpc(node, slot);
+}
+
+/* ---- telling others ----------------------------------------------------- */
+
+static void on_units_changed(void *ctx)
+{
+	on_agreement_changed(ctx);
+}
+
+static void on_report_due(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)revents;
+	struct node *node = w->data;
+	struct report report;
+
+	ev_timer_stop(loop, w);
+	if (!node->driver || node->stopping)
+		return;
+	if (node->rpc_address && !node->rpc_server)
+		node_serve_rpc(node);
+	node_report(node, &report);
+	CLEAN(str) char *json = report_to_store(&report);
+
+	agreement_driver_set_status(node->driver, json);
+	node_report_end(&report);
+}
+
+/* ---- the end ------------------------------------------------------------ */
+
+static void node_fail(struct node *node, int code, const char *text)
+{
+	log_error("daemon", "%s", text);
+	node->exit_status = err_exit_status(code);
+	ev_break(node->loop, EVBREAK_ALL);
+}
+
+static void on_units_stopped(void *ctx)
+{
+	struct node *node = ctx;
+
+	log_info("daemon", "stopped");
+	ev_break(node->loop, EVBREAK_ALL);
+}
+
+static void node_stop(struct node *node)
+{
+	if (node->stopping) {
+		log_info("daemon", "asked to stop again: hurrying");
+		supervisor_stop(node->supervisor);
+		return;
+	}
+	log_info("daemon", "stopping");
+	node->stopping = true;
+	ev_timer_stop(node->loop, &node->settle);
+	ev_timer_stop(node->loop, &node->report_timer);
+	if (node->driver)
+		agreement_driver_stop(node->driver);
+	else
+		supervisor_stop(node->supervisor);
+}
+
+static void log_status(struct node *node)
+{
+	struct report report;
+
+	node_report(node, &report);
+	CLEAN(json) cJSON *json = report_to_json(&report);
+	CLEAN(str) char *text = json_text(json);
+
+	node_report_end(&report);
+	log_info("status", "%s", text);
+}
+
+static void on_signal(struct ev_loop *loop, ev_signal *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	struct node *node = w->data;
+
+	switch (w->signum) {
+	case SIGUSR1:
+		log_status(node);
+		break;
+	case SIGHUP:
+	case SIGUSR2:
+		log_warning("daemon",
+			    "%s is not in this version, ignoring: restart cmsnoded instead",
+			    w->signum == SIGHUP ? "HUP (read the settings again)" :
+						  "USR2 (upgrade in place)");
+		break;
+	default:
+		node_stop(node);
+		break;
+	}
+}
+
+static void watch_signals(struct node *node)
+{
+	static const int signals[ARRAY_LEN(node->signals)] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1,
+							       SIGUSR2 };
+
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+		ev_signal_init(&node->signals[i], on_signal, signals[i]);
+		node->signals[i].data = node;
+		ev_signal_start(node->loop, &node->signals[i]);
+	}
+}
+
+/* ---- construction -------------------------------------------------------- */
+
+static int decide_identity(struct node *node, struct err *err)
+{
+	const struct options *options = node->options;
+	CLEAN(str) char *saved = NULL;
+	uint8_t random[8];
+
+	(void)!getrandom(random, sizeof(random), 0);
+	int r = 0;
+	if (!options->node_id)
+		r = identity_file_read(options->state_dir, &saved, err);
+	if (r == 0)
+		r = identity_decide(options->node_id, options->instance, saved, random,
+				    &node->identity, err);
+	return r;
+}
+
+static int save_identity(struct node *node, struct err *err)
+{
+	if (!node->identity.must_save)
+		return 0;
+	return identity_file_write(node->options->state_dir, node->identity.base,
+				   identity_source_name(node->identity.source), err);
+}
+
+static void make_incarnation(struct node *node)
+{
+	uint8_t random[16];
+
+	(void)!getrandom(random, sizeof(random), 0);
+	str_hex(random, sizeof(random), node->incarnation);
+}
+
+static int hash_cluster(struct node *node, struct err *err)
+{
+	const struct options *options = node->options;
+	CLEAN(str) char *path = options->standalone ? realpath(options->standalone, NULL) : NULL;
+
+	if (options->standalone && !path)
+		return err_set(err, ERR_CONFIG, "%s: %s", options->standalone, strerror(errno));
+	node_socket_cluster_hash(path ? path : options->prefix, node->cluster_hash);
+	return 0;
+}
+
+static int open_supervisor(struct node *node, struct err *err)
+{
+	CLEAN(str) char *output = xasprintf("%s/output", node->options->run_dir);
+	CLEAN(str) char *slots = xasprintf("cmsnoded/%s/slot/", node->cluster_hash);
+	const struct supervisor_settings settings = { .output_dir = output,
+						      .slot_socket_prefix = slots,
+						      .uid = node->user.uid,
+						      .gid = node->user.gid,
+						      .groups = node->user.groups,
+						      .groups_len = node->user.groups_len,
+						      .drop_user = node->user.drop,
+						      .grace_s = node->options->grace_s,
+						      .stop_budget_s = node->options->stop_budget_s,
+						      .health_interval_s =
+							      node->options->health_interval_s };
+	const struct supervisor_events events = { on_units_changed, on_units_stopped, node };
+
+	node->supervisor = supervisor_new(node->loop, &settings, &events, err);
+	return node->supervisor ? 0 : err->code;
+}
+
+static int open_all(struct node *node, struct err *err)
+{
+	const struct options *options = node->options;
+	CLEAN(str) char *control = xasprintf("%s/control.sock", options->run_dir);
+	const gid_t gid = node->user.drop ? node->user.gid : (gid_t)-1;
+
+	node->node_socket = node_socket_new(node->loop, node->cluster_hash, node->identity.id, err);
+	if (!node->node_socket)
+		return err->code;
+	int r = rendered_files_prepare(options->state_dir, gid, err);
+	if (r == 0)
+		r = save_identity(node, err);
+	if (r == 0)
+		r = open_supervisor(node, err);
+	if (r < 0)
+		return r;
+	node->control = control_socket_new(node->loop, control, control_handle, node, err);
+	return node->control ? 0 : err->code;
+}
+
+/*
+ * What --check and a real start have in common: everything that can be wrong before a socket is
+ * opened.
+ */
+static int node_prepare(struct node *node, struct err *err)
+{
+	machine_facts_read(node->options->facts_root, &node->facts);
+	make_incarnation(node);
+	node->rpc_shard = -1;
+	int r = decide_identity(node, err);
+	if (r == 0)
+		r = service_user_find(node->options->user, &node->user, err);
+	if (r == 0)
+		r = service_programs_find(node->options->cms_bin, &node->cms_bin, err);
+	if (r == 0)
+		r = seed_read(node->options, &node->seed, err);
+	if (r == 0)
+		r = hash_cluster(node, err);
+	if (r < 0)
+		return r;
+	fill_registration(node);
+	node->netlink = netlink_new(node->loop, err);
+	if (!node->netlink)
+		return err->code;
+	netlink_on_change(node->netlink, on_network_changed, node);
+	node->resolver = resolver_new(node->loop, on_resolved, node);
+	return 0;
+}
+
+static struct node *node_alloc(struct ev_loop *loop, const struct options *options)
+{
+	struct node *node = xcalloc(1, sizeof(*node));
+
+	node->loop = loop;
+	node->options = options;
+	node->started_ms = clock_now_ms();
+	ev_timer_init(&node->settle, on_settled, 0.0, 0.0);
+	node->settle.data = node;
+	ev_timer_init(&node->report_timer, on_report_due, 0.2, 0.2);
+	node->report_timer.data = node;
+	return node;
+}
+
+struct node *node_new(struct ev_loop *loop, const struct options *options, struct err *err)
+{
+	struct node *node = node_alloc(loop, options);
+
+	int r = node_prepare(node, err);
+	if (r == 0)
+		r = open_all(node, err);
+	if (r < 0) {
+		node_free(node);
+		return NULL;
+	}
+	watch_signals(node);
+	log_info("identity", "cmsnoded %s, node '%s' (%s) on host '%s'", PACKAGE_VERSION,
+		 node->identity.id, identity_source_name(node->identity.source),
+		 node->facts.hostname);
+	return node;
+}
+
+/* What would run here, as far as the operator's file alone tells. */
+static void check_derivation(struct node *node)
+{
+	struct registrations nobody = { 0 };
+	const struct derive_question question = { .generation = node->seed,
+						  .self = &node->self,
+						  .registrations = &nobody,
+						  .interfaces = netlink_snapshot(node->netlink),
+						  .hosts = resolver_answers(node->resolver),
+						  .standalone = node->options->standalone };
+
+	if (node->seed)
+		derive(&question, &node->derivation);
+}
+
+int node_check(const struct options *options, struct err *err)
+{
+	struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
+	struct node *node = node_alloc(loop, options);
+
+	node->checking = true;
+	int r = node_prepare(node, err);
+	if (r == 0) {
+		node_look_up(node);
+		(void)ev_run(loop, 0);
+		node_choose(node);
+		check_derivation(node);
+		CLEAN(json) cJSON *json = node_explain(node, "all");
+		CLEAN(str) char *text = cJSON_Print(json);
+
+		(void)puts(text);
+		if (!options->standalone && node->choice.outcome != ADDRESS_CHOSEN)
+			r = err_set(err, ERR_IDENTITY, "%s", node->choice.reason);
+	}
+	node_free(node);
+	ev_loop_destroy(loop);
+	return r;
+}
+
+int node_run(struct node *node)
+{
+	if (node->options->standalone)
+		node_join(node);
+	else
+		node_look_up(node);
+	(void)ev_run(node->loop, 0);
+	return node->exit_status;
+}
+
+void node_free(struct node *node)
+{
+	if (!node)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(node->signals); i++)
+		ev_signal_stop(node->loop, &node->signals[i]);
+	ev_timer_stop(node->loop, &node->settle);
+	ev_timer_stop(node->loop, &node->report_timer);
+	control_socket_free(node->control);
+	close_rpc(node);
+	supervisor_free(node->supervisor);
+	store_free(node->store);
+	agreement_driver_free(node->driver);
+	resolver_free(node->resolver);
+	netlink_free(node->netlink);
+	node_socket_free(node->node_socket);
+	for (size_t i = 0; i < node->rendered_len; i++) {
+		free(node->rendered[i].generation);
+		value_free(node->rendered[i].document);
+	}
+	free(node->rendered);
+	derivation_fini(&node->derivation);
+	address_choice_fini(&node->choice);
+	registration_fini(&node->self);
+	generation_free(node->seed);
+	service_user_fini(&node->user);
+	free(node->refused);
+	free(node->cms_bin);
+	free(node);
+}

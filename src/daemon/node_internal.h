@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* The node's state, for node.c and the commands in control.c. */
+#ifndef CMSNODE_DAEMON_NODE_INTERNAL_H
+#define CMSNODE_DAEMON_NODE_INTERNAL_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "cmsnode/agreement/generation.h"
+#include "cmsnode/agreement/registration.h"
+#include "cmsnode/config/cms_file.h"
+#include "cmsnode/daemon/service_user.h"
+#include "cmsnode/identity/identity.h"
+#include "cmsnode/identity/machine_facts.h"
+#include "cmsnode/network/address_choice.h"
+#include "cmsnode/status/report.h"
+#include "cmsnode/topology/derive.h"
+
+struct agreement_driver;
+struct cJSON;
+struct control_request;
+struct control_socket;
+struct netlink;
+struct node_socket;
+struct options;
+struct resolver;
+struct rpc_server;
+struct store;
+struct supervisor;
+
+/* What CMS reads of one generation: kept as long as a unit runs with it. */
+struct rendered {
+	char *generation;
+	struct value *document;
+};
+
+struct node {
+	struct ev_loop *loop;
+	const struct options *options;
+	int64_t started_ms;
+
+	/* who am I, where */
+	struct machine_facts facts;
+	struct identity identity;
+	struct service_user user;
+	char incarnation[33];
+	char cluster_hash[17];
+	struct netlink *netlink;
+	struct resolver *resolver;
+	struct address_choice choice;
+	struct registration self;
+	struct node_socket *node_socket;
+	ev_timer settle;		/* a changed network is acted on after quiet */
+
+	/* what is agreed */
+	struct generation *seed;	/* NULL = none given */
+	struct store *store;		/* NULL until there is an address */
+	struct agreement_driver *driver;
+	char *refused;			/* why the newest generation was not applied; NULL */
+	enum cms_format format;		/* of the files that CMS reads here */
+	struct rendered *rendered;	/* newest last */
+	size_t rendered_len, rendered_cap;
+
+	/* what runs here */
+	char *cms_bin;
+	struct derivation derivation;
+	struct supervisor *supervisor;
+	struct rpc_server *rpc_server;	/* ResourceService's port; NULL = none or not bound */
+	char *rpc_address;		/* "host:port" that it is bound to, or shall be */
+	char *rpc_trouble;
+	double rpc_since;
+	int rpc_shard;
+
+	/* telling others */
+	struct control_socket *control;
+	ev_timer report_timer;
+	ev_signal signals[5];
+	bool stopping;
+	bool checking;			/* --check: look, choose, print */
+	int exit_status;
+};
+
+/* Seconds-precise status of now; services in *ret_services (freed by report_end). */
+void node_report(struct node *node, struct report *ret);
+void node_report_end(struct report *report);
+
+/*
+ * {"address":...,"identity":...,"services":[...]} or the one of them that `what` names; caller
+ * frees.
+ */
+struct cJSON *node_explain(const struct node *node, const char *what);
+
+/* Handles one request of the control socket. */
+void control_handle(void *ctx, struct control_request *request, const char *command,
+		    const struct cJSON *body);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reads the operator's configuration file. Everything wrong is said at start, before anything else
+ * moves.
+ */
+#include "cmsnode/daemon/seed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmsnode/agreement/generation.h"
+#include "cmsnode/base/buf.h"
+#include "cmsnode/base/err.h"
+#include "cmsnode/base/log.h"
+#include "cmsnode/base/mem.h"
+#include "cmsnode/config/document.h"
+#include "cmsnode/config/file.h"
+#include "cmsnode/config/toml.h"
+#include "cmsnode/config/validate.h"
+#include "cmsnode/daemon/options.h"
+
+/*
+ * What CMS's samples ship, and what it does without the keys: "on this host
+ * alone". In a cluster each ContestWebServer listens on its node's address.
+ */
+static bool listens_as_shipped(const struct value *document)
+{
+	const struct value *addresses =
+		value_get_path(document, "contest_web_server.listen_address");
+
+	if (!addresses)
+		return true;
+	if (addresses->type != VALUE_ARRAY || addresses->array.len == 0)
+		return false;
+	for (size_t i = 0; i < addresses->array.len; i++) {
+		const struct value *item = addresses->array.items[i];
+
+		if (item->type != VALUE_STRING || !slots_host_is_loopback(item->text))
+			return false;
+	}
+	return true;
+}
+
+static int check(const struct value *document, struct err *err)
+{
+	CLEAN(findings) struct findings findings = { 0 };
+	CLEAN(str_list) struct str_list errors = { 0 };
+
+	config_validate(document, &findings);
+	for (size_t i = 0; i < findings.len; i++) {
+		if (findings.items[i].is_error)
+			str_list_take(&errors, xasprintf("%s: %s", findings.items[i].key,
+							 findings.items[i].text));
+		else
+			log_warning("config", "%s: %s", findings.items[i].key,
+				    findings.items[i].text);
+	}
+	if (!errors.len)
+		return 0;
+	CLEAN(str) char *text = str_list_join(&errors, "; ");
+
+	return err_set(err, ERR_CONFIG, "%s", text);
+}
+
+static int parse(const char *path, struct value **ret, enum cms_format *ret_format, struct err *err)
+{
+	CLEAN(buf) struct buf text = BUF_INIT(TOML_MAX_SIZE);
+	int r = file_read(path, &text, err);
+	if (r < 0)
+		return r;
+	r = cms_file_parse(buf_str(&text), text.len, ret_format, ret, err);
+	if (r == 0)
+		r = check(*ret, err);
+	if (r < 0)
+		(void)err_wrap(err, "%s", path);
+	return r;
+}
+
+/*
+ * CMS ignores what stands outside a table (the check has warned), and the store has no place for
+ * it.
+ */
+static void drop_strays(struct value *document)
+{
+	for (size_t i = document->table.len; i > 0; i--) {
+		const struct value_member *member = &document->table.members[i - 1];
+		CLEAN(str) char *key = xstrdup(member->key);
+
+		if (member->value->type != VALUE_TABLE)
+			(void)value_remove(document, key);
+	}
+}
+
+int seed_read(const struct options *options, struct generation **ret, struct err *err)
+{
+	const char *path = options->standalone ? options->standalone : options->seed_config;
+	if (!path)
+		return 0;
+	CLEAN(generation) struct generation *generation = generation_new();
+	CLEAN(value) struct value *document = NULL;
+
+	int r = parse(path, &document, &generation->meta.format, err);
+	if (r == 0) {
+		r = slots_import(value_get(document, "services"), options->standalone,
+				 &generation->slots, err);
+		if (r < 0)
+			(void)err_wrap(err, "%s", path);
+	}
+	if (r < 0) {
+		err->code = ERR_CONFIG;
+		return ERR_CONFIG;
+	}
+	(void)value_remove(document, "services");
+	drop_strays(document);
+	if (!options->standalone && listens_as_shipped(document)) {
+		value_set_path(document, "contest_web_server.listen_address",
+			       value_new_string("auto"));
+		value_set_path(document, "contest_web_server.listen_port",
+			       value_new_string("auto"));
+	}
+	value_free(generation->cms);
+	generation->cms = steal(document);
+	*ret = steal(generation);
+	return 0;
+}
