@@ -119,7 +119,7 @@ static int start_anew(int fd, off_t size)
 		return -errno;
 	const ssize_t n = write(fd, tail, len);
 
-	return n < 0 ? -errno : 0;
+	return n < 0 ? -errno : 1;
 }
 
 int output_trim(const char *path)
@@ -134,7 +134,7 @@ int output_trim(const char *path)
 	const off_t hole = (st.st_size - OUTPUT_KEEP) / BLOCK * BLOCK;
 
 	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, hole) == 0)
-		return 0;
+		return 1;
 	return errno == EOPNOTSUPP ? start_anew(fd, st.st_size) : -errno;
 }
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -55,6 +56,7 @@ struct member {
 	ev_timer on_timer; /* the unit's timer */
 	char *generation; /* of the running process */
 	char *last_exit; /* of an end that nobody asked for */
+	bool trim_failed;
 	char *end_reason; /* of the last end, for the log and the output */
 	long ended_pid; /* whose end its output does not tell yet; 0: none */
 	char *note; /* why it waits */
@@ -343,6 +345,8 @@ static void note_end(struct member *member)
 	member->ended_pid = 0;
 }
 
+static bool trim_output(struct member *member);
+
 static void on_executed(void *ctx)
 {
 	struct member *member = ctx;
@@ -363,14 +367,18 @@ static void on_exited(void *ctx, bool executed, const char *reason)
 	/* An end that was asked for says nothing: CMS's web servers then end with status 1, too. */
 	replace(&member->end_reason, xstrdup(reason));
 	replace(&member->last_exit, expected ? NULL : xstrdup(reason));
+	const bool is_news = executed || !str_eq(member->refusal, reason);
+
 	replace(&member->refusal, executed ? NULL : xstrdup(reason));
 	member->ended_pid = pid;
 	process_free(steal(member->process));
 	stop_health(member);
+	(void)trim_output(member);
 	notify(member->supervisor);
 	feed(member, executed ? UNIT_EXITED : UNIT_SPAWN_FAILED);
 	note_end(member);
-	log_end(member, expected, pid, generation_or_none(generation), ran_s);
+	if (is_news)
+		log_end(member, expected, pid, generation_or_none(generation), ran_s);
 }
 
 static int open_slot(const struct member *member, int *ret, struct err *err)
@@ -807,18 +815,41 @@ static void on_notify(struct ev_loop *loop, ev_timer *w, int revents)
 		events.stopped(events.ctx);
 }
 
+/* A look that costs no path walk: nearly always there is nothing to do. */
+static bool output_is_large(const struct member *member)
+{
+	struct stat st;
+
+	return member->output_fd >= 0 && fstat(member->output_fd, &st) == 0 &&
+	       (int64_t)st.st_blocks * 512 > OUTPUT_ALLOCATED_MAX;
+}
+
+/* True while it grows faster than it should. */
+static bool trim_output(struct member *member)
+{
+	if (!output_is_large(member))
+		return false;
+	const int r = output_trim(member->output);
+
+	/* A file system that cannot: said once per unit, not four times a second. */
+	if (r < 0 && r != -ENOENT && !member->trim_failed)
+		log_warning("supervision", "cannot shorten %s: %s, retrying again and again",
+			    member->output, strerror(-r));
+	member->trim_failed = r < 0;
+	return r > 0;
+}
+
+/* A service that floods its output fills a disk in seconds: then it is looked at more often. */
 static void on_check(struct ev_loop *loop, ev_timer *w, int revents)
 {
 	const struct supervisor *supervisor = w->data;
+	bool flood = false;
 
-	(void)loop;
 	(void)revents;
-	for (const struct member *member = supervisor->members; member; member = member->next) {
-		const int r = member->process ? output_trim(member->output) : 0;
-		if (r < 0 && r != -ENOENT)
-			log_warning("supervision", "cannot shorten %s: %s, retrying in %.0f s",
-				    member->output, strerror(-r), OUTPUT_CHECK_S);
-	}
+	for (struct member *member = supervisor->members; member; member = member->next)
+		flood |= trim_output(member);
+	w->repeat = flood ? OUTPUT_FLOOD_S : OUTPUT_CHECK_S;
+	ev_timer_again(loop, w);
 }
 
 size_t supervisor_count(const struct supervisor *supervisor)

@@ -11,6 +11,7 @@
 #include "cmsnode/base/mem.h"
 
 #define SETTLED_MS 1000 /* a unit without RPC is running when it is so old */
+#define SPAWN_RETRY_MS 2000 /* at the latest; the unit was not even executed */
 #define KILL_AGAIN_MS 2000 /* a killed group that does not go away is killed and reported again */
 
 /* What a cell works on: the unit, the moment and the list to fill. */
@@ -179,6 +180,9 @@ static void ended(struct step *step)
 	unit->delay_ms = restart_policy_delay(&unit->policy, unit->was_running, unit->started_ms,
 					      step->now_ms, step->random);
 	cancel(step);
+	/* What was in the way (a held slot, a missing program) may go any moment. */
+	if (unit->spawn_failed && unit->delay_ms > SPAWN_RETRY_MS)
+		unit->delay_ms = SPAWN_RETRY_MS;
 	if (unit->delay_ms == 0) {
 		start_again(step);
 		return;

@@ -12,7 +12,8 @@
 
 struct err;
 
-#define OUTPUT_CHECK_S 10.0 /* how often output_trim() is due */
+#define OUTPUT_CHECK_S 0.25 /* how often output_trim() is due, */
+#define OUTPUT_FLOOD_S 0.02 /* and while there was something to trim */
 #define OUTPUT_ALLOCATED_MAX (1024 * 1024) /* bytes on disk above which the past is dropped */
 #define OUTPUT_KEEP (256 * 1024) /* the newest bytes, always kept */
 #define OUTPUT_TAIL_MAX (4 * 1024 * 1024)
@@ -41,7 +42,9 @@ void output_note(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 
 /*
  * Gives the disk back what lies before the last OUTPUT_KEEP bytes, once more
  * than OUTPUT_ALLOCATED_MAX is allocated: by a hole, or, where the file system
- * has none, by starting the file anew with its tail. 0 or a negated errno.
+ * has none, by starting the file anew with its tail. 1 if there was something to drop, 0 if not, or
+ * a
+ * negated errno.
  */
 int output_trim(const char *path);
 
