@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A whole file, read or replaced. Blocking: only at start and on an operator's command. */
-#include "cmsnode/config/file.h"
+#include "cmsnode/base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +34,7 @@ int file_read(const char *path, struct buf *ret, struct err *err)
 	}
 }
 
-static int write_all(int fd, const char *text)
+int file_write_all(int fd, const char *text)
 {
 	size_t len = strlen(text);
 
@@ -47,7 +47,7 @@ static int write_all(int fd, const char *text)
 		text += n;
 		len -= (size_t)n;
 	}
-	return fsync(fd) < 0 ? -errno : 0;
+	return 0;
 }
 
 /* A rename is on disk when its directory is. */
@@ -68,9 +68,11 @@ static int write_beside(const char *path, const char *temporary, int fd, const c
 		return -errno;
 	/* Not ours to give away if we are not root: then the file becomes ours. */
 	(void)!fchown(fd, st.st_uid, st.st_gid);
-	const int r = write_all(fd, text);
+	const int r = file_write_all(fd, text);
 	if (r < 0)
 		return r;
+	if (fsync(fd) < 0)
+		return -errno;
 	return rename(temporary, path) < 0 ? -errno : 0;
 }
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "cmsnode/base/err.h"
+#include "cmsnode/base/file.h"
 #include "cmsnode/base/log.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
@@ -248,26 +249,12 @@ static bool same_generation(int generations, const char *name, const struct rend
 
 /* ---- Writing ---- */
 
-static int write_all(int fd, const char *text, size_t len)
-{
-	while (len) {
-		const ssize_t n = write(fd, text, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		text += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 static int write_file(int dir, const struct rendered_file *file, gid_t gid, struct err *err)
 {
 	CLEAN(fd)
 	int fd =
 		openat(dir, file->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	int rc = fd < 0 ? -errno : write_all(fd, file->text, strlen(file->text));
+	int rc = fd < 0 ? -errno : file_write_all(fd, file->text);
 	if (rc == 0)
 		rc = set_access_and_sync(fd, FILE_MODE, gid);
 	if (rc < 0)

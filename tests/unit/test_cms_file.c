@@ -18,7 +18,7 @@
 #include "cmsnode/base/str.h"
 #include "cmsnode/config/cms_file.h"
 #include "cmsnode/config/document.h"
-#include "cmsnode/config/file.h"
+#include "cmsnode/base/file.h"
 #include "cmsnode/config/json_conf.h"
 #include "cmsnode/config/keys.h"
 #include "cmsnode/config/toml.h"

@@ -20,7 +20,7 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
 #include "cmsnode/config/document.h"
-#include "cmsnode/config/file.h"
+#include "cmsnode/base/file.h"
 #include "cmsnode/config/keys.h"
 #include "cmsnode/topology/catalogue.h"
 

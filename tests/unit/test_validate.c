@@ -16,7 +16,7 @@
 #include "cmsnode/base/str.h"
 #include "cmsnode/config/cms_file.h"
 #include "cmsnode/config/document.h"
-#include "cmsnode/config/file.h"
+#include "cmsnode/base/file.h"
 #include "cmsnode/config/validate.h"
 
 #define KEY "0123456789abcdef0123456789ABCDEF"

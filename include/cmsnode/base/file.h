@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A whole file that an operator named: read, replaced. */
-#ifndef CMSNODE_CONFIG_FILE_H
-#define CMSNODE_CONFIG_FILE_H
+#ifndef CMSNODE_BASE_FILE_H
+#define CMSNODE_BASE_FILE_H
 
 struct buf;
 struct err;
@@ -18,5 +18,8 @@ int file_read(const char *path, struct buf *ret, struct err *err);
  * A negative errno; the file is as it was then.
  */
 int file_replace(const char *path, const char *text, struct err *err);
+
+/* The whole text, however many write()s it takes. 0 or a negative errno. */
+int file_write_all(int fd, const char *text);
 
 #endif
