@@ -241,11 +241,12 @@ void etcd_endpoint_failed(struct etcd_store *etcd, size_t endpoint, int64_t star
 		failed->failures++;
 		failed->failed_ms = now_ms;
 		failed->held_until_ms = now_ms + (int64_t)((double)cap_ms * etcd_random());
-		/* The only endpoint's trouble is told by whoever asked it. */
-		if (failed->failures == 1 && etcd->endpoints_len > 1)
-			log_warning("etcd",
-				    "endpoint '%s' fails: %s, trying others and again later",
-				    failed->name, text);
+		/* At the start, the only endpoint's trouble is told by whoever asked it. */
+		if (failed->failures == 1 && (etcd->endpoints_len > 1 || etcd->last_contact_ms))
+			log_warning("etcd", "endpoint '%s' fails: %s, trying %s", failed->name,
+				    text,
+				    etcd->endpoints_len > 1 ? "others, and it again later" :
+							      "again and again");
 	}
 	if (etcd->current == endpoint)
 		etcd->current = (endpoint + 1) % etcd->endpoints_len;
@@ -571,6 +572,7 @@ static bool is_repeatable(const struct store_request *request)
 		return store_request_is_read_only(request);
 	case STORE_LEASE_GRANT:
 	case STORE_LEASE_KEEPALIVE:
+	case STORE_LEASE_REMAINING:
 		return true;
 	case STORE_LEASE_REVOKE:
 		return false;

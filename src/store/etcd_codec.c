@@ -87,6 +87,8 @@ const char *etcd_codec_path(const struct store_request *request)
 		return "/lease/keepalive";
 	case STORE_LEASE_REVOKE:
 		return "/lease/revoke";
+	case STORE_LEASE_REMAINING:
+		return "/lease/timetolive";
 	}
 	return NULL;
 }
@@ -253,6 +255,7 @@ char *etcd_codec_request(const struct store_request *request)
 				       (int64_t)request->leases[i]);
 		break;
 	case STORE_LEASE_REVOKE:
+	case STORE_LEASE_REMAINING:
 		(void)buf_addf(&buf, "{\"ID\":\"%" PRId64 "\"}", (int64_t)request->leases[0]);
 		break;
 	}
@@ -583,6 +586,23 @@ static void read_grant(const struct store_request *request, const struct cJSON *
 		ret->outcome = STORE_DONE;
 }
 
+/* An unknown lease has TTL -1. */
+static void read_remaining(const struct store_request *request, const struct cJSON *json,
+			   struct store_reply *ret)
+{
+	int64_t id;
+
+	if (read_header(json, &ret->cluster_id, &ret->revision) < 0 ||
+	    read_int(json, "ID", &id) < 0 || (uint64_t)id != request->leases[0] ||
+	    json_get_int64(json, "TTL", &ret->ttl_s[0]) == -EINVAL) {
+		not_understood(ret, "it does not name the lease that was asked for");
+		return;
+	}
+	if (ret->ttl_s[0] < 0)
+		ret->ttl_s[0] = 0;
+	ret->outcome = STORE_DONE;
+}
+
 static void read_revoke(const struct cJSON *json, struct store_reply *ret)
 {
 	if (read_header(json, &ret->cluster_id, &ret->revision) < 0)
@@ -678,6 +698,9 @@ static void read_success(const struct store_request *request, const char *body, 
 		break;
 	case STORE_LEASE_REVOKE:
 		read_revoke(json, ret);
+		break;
+	case STORE_LEASE_REMAINING:
+		read_remaining(request, json, ret);
 		break;
 	case STORE_LEASE_KEEPALIVE:
 		break;

@@ -473,6 +473,7 @@ void memory_store_execute(struct memory_store *memory, const struct store_reques
 		grant(memory, request, ret);
 		break;
 	case STORE_LEASE_KEEPALIVE:
+	case STORE_LEASE_REMAINING: /* time stands still here */
 		keepalive(memory, request, ret);
 		break;
 	case STORE_LEASE_REVOKE:

@@ -87,6 +87,7 @@ static void test_writes_leases(void **state)
 		{ STORE_LEASE_GRANT, 1, "/lease/grant",
 		  "{\"ID\":\"9007199254740993\",\"TTL\":\"10\"}" },
 		{ STORE_LEASE_REVOKE, 1, "/lease/revoke", "{\"ID\":\"9007199254740993\"}" },
+		{ STORE_LEASE_REMAINING, 1, "/lease/timetolive", "{\"ID\":\"9007199254740993\"}" },
 		{ STORE_LEASE_KEEPALIVE, 1, "/lease/keepalive", "{\"ID\":\"9007199254740993\"}" },
 		{ STORE_LEASE_KEEPALIVE, 2, "/lease/keepalive",
 		  "{\"ID\":\"9007199254740993\"}{\"ID\":\"5\"}" },
@@ -915,6 +916,12 @@ static void test_captured_leases(void **state)
 		  { UINT64_C(1418812016469117024), 777001 },
 		  2,
 		  { 10, 2 } },
+		{ "timetolive",
+		  STORE_LEASE_REMAINING,
+		  { UINT64_C(1418812016469117024), 0 },
+		  1,
+		  { 9, 0 } },
+		{ "timetolive_unknown", STORE_LEASE_REMAINING, { 99, 0 }, 1, { 0, 0 } },
 		{ "revoke", STORE_LEASE_REVOKE, { UINT64_C(1418812016469117024), 0 }, 1, { 0, 0 } },
 	};
 

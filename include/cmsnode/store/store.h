@@ -61,6 +61,7 @@ enum store_request_kind {
 	STORE_LEASE_GRANT,	/* lease, ttl_s; a repeat of one's own id is a success */
 	STORE_LEASE_KEEPALIVE,	/* leases[]; one reply for all */
 	STORE_LEASE_REVOKE,	/* lease */
+	STORE_LEASE_REMAINING,	/* how long has this lease (anybody's) to live? */
 };
 
 struct store_ops {
@@ -142,7 +143,7 @@ struct store_reply {
 	bool succeeded;			/* TXN: which branch ran */
 	struct store_kvs *ranges;	/* TXN: one per range of the branch that ran, in order */
 	size_t ranges_len, ranges_cap;
-	/* GRANT: [0]; KEEPALIVE: per lease, 0 = that lease is gone */
+	/* GRANT, REMAINING: [0]; KEEPALIVE: per lease; 0 = that lease is gone */
 	int64_t ttl_s[4];
 };
 
