@@ -20,11 +20,25 @@
 #include "address_survey.h"
 #include "cmsnode/base/json.h"
 #include "cmsnode/base/mem.h"
+#include "cmsnode/base/str.h"
 
 bool address_survey_is_towards_store(const struct survey *survey, const struct address *address)
 {
 	return survey->question->towards_store.family &&
 	       address_equal(&survey->question->towards_store, address);
+}
+
+/* 0 the source address towards etcd (or what reach:HOST names), 1 beside it, 2 unrelated. */
+static int points_store(const struct survey *survey, const struct entry *entry)
+{
+	const struct interface_address *beside = survey->beside;
+
+	if (address_survey_is_towards_store(survey, &entry->address->address))
+		return 0;
+	if (beside && beside->link == entry->address->link &&
+	    address_in_cidr(&entry->address->address, &beside->address, beside->prefix))
+		return 1;
+	return 2;
 }
 
 /* The wish */
@@ -34,7 +48,9 @@ static void parse_wish(const char *text, struct wish *ret)
 	*ret = (struct wish){ .kind = WISH_NONE };
 	if (!text)
 		return;
-	if (address_parse(text, &ret->address) == 0)
+	if (str_starts(text, WISH_REACH_PREFIX))
+		ret->kind = WISH_REACH;
+	else if (address_parse(text, &ret->address) == 0)
 		ret->kind = WISH_ADDRESS;
 	else if (address_parse_cidr(text, &ret->address, &ret->prefix) == 0)
 		ret->kind = WISH_NET;
@@ -54,6 +70,8 @@ static bool is_wished(const struct survey *survey, const struct entry *entry)
 				       survey->wish.prefix);
 	case WISH_LINK:
 		return entry->link && strcmp(entry->link->name, survey->question->wish) == 0;
+	case WISH_REACH:
+		return points_store(survey, entry) < 2;
 	}
 	return false;
 }
@@ -161,18 +179,6 @@ const struct interface_link *address_survey_port_of(const struct survey *survey,
 	return master && strcmp(master->kind, "vrf") != 0 ? master : NULL;
 }
 
-static int points_store(const struct survey *survey, const struct entry *entry)
-{
-	const struct interface_address *beside = survey->beside;
-
-	if (address_survey_is_towards_store(survey, &entry->address->address))
-		return 0;
-	if (beside && beside->link == entry->address->link &&
-	    address_in_cidr(&entry->address->address, &beside->address, beside->prefix))
-		return 1;
-	return 2;
-}
-
 static void give_points(const struct survey *survey, struct entry *entry)
 {
 	const struct interface_address *address = entry->address;
@@ -236,10 +242,45 @@ static void find_beside(struct survey *survey)
 	}
 }
 
+/* A claim weighs more than a list; among equals the order of the question must not matter. */
+static bool veto_weighs_more(const struct address_veto *a, const struct address_veto *b)
+{
+	return a->claimed != b->claimed ? a->claimed : strcmp(a->holder, b->holder) < 0;
+}
+
+static const struct address_veto *find_veto(const struct address_question *question,
+					    const struct address *address)
+{
+	const struct address_veto *found = NULL;
+
+	for (size_t i = 0; i < question->vetoes_len; i++) {
+		const struct address_veto *veto = &question->vetoes[i];
+
+		if (address_equal(&veto->address, address) &&
+		    (!found || veto_weighs_more(veto, found)))
+			found = veto;
+	}
+	return found;
+}
+
+/* Once for all: a host may have ten thousand addresses on one bridge. */
+static void find_store_links(struct survey *survey)
+{
+	const struct interfaces *all = survey->question->interfaces;
+
+	for (size_t i = 0; i < all->addresses_len; i++) {
+		if (!address_survey_is_towards_store(survey, &all->addresses[i].address))
+			continue;
+		GROW(survey->store_links, survey->store_links_len, survey->store_links_cap);
+		survey->store_links[survey->store_links_len++] = all->addresses[i].link;
+	}
+}
+
 static void judge_entries(struct survey *survey)
 {
 	const struct interfaces *all = survey->question->interfaces;
 
+	find_store_links(survey);
 	survey->len = all->addresses_len;
 	survey->entries = xcalloc(survey->len, sizeof(*survey->entries));
 	for (size_t i = 0; i < survey->len; i++) {
@@ -247,12 +288,25 @@ static void judge_entries(struct survey *survey)
 
 		entry->address = &all->addresses[i];
 		entry->link = interfaces_link(all, entry->address->link);
-		entry->wished = is_wished(survey, entry);
+		entry->veto = find_veto(survey->question, &entry->address->address);
 		entry->dropped = address_rules_first(survey, entry);
+	}
+	find_beside(survey);
+	for (size_t i = 0; i < survey->len; i++) {
+		struct entry *entry = &survey->entries[i];
+
+		entry->wished = is_wished(survey, entry);
 		entry->excluded = is_excluded(survey, entry);
 		survey->kept += !entry->excluded;
 	}
-	find_beside(survey);
+}
+
+static bool some_are_vetoed(const struct survey *survey)
+{
+	for (size_t i = 0; i < survey->len; i++)
+		if (address_rules_is_veto(survey->entries[i].dropped))
+			return true;
+	return false;
 }
 
 /* 127.0.0.1 before ::1. */
@@ -263,7 +317,7 @@ static bool loopback_is_better(const struct entry *a, const struct entry *b)
 	return by_address ? by_address < 0 : compare_entries(a, b) < 0;
 }
 
-/* Nothing else is left: one loopback address is taken back. */
+/* Nothing else is left: one loopback address is taken back, if no other host has it too. */
 static void take_loopback(struct survey *survey)
 {
 	struct entry *best = NULL;
@@ -278,6 +332,11 @@ static void take_loopback(struct survey *survey)
 	}
 	if (!best)
 		return;
+	const struct rule *veto = address_rules_veto(survey, best);
+	if (veto) {
+		best->dropped = veto;
+		return;
+	}
 	best->excluded = false;
 	survey->kept = 1;
 	survey->loopback_taken = true;
@@ -340,10 +399,20 @@ static void set_outcome(const struct survey *survey, struct address_choice *ret)
 	} else if (survey->wish.kind != WISH_NONE) {
 		ret->outcome = ADDRESS_UNSATISFIABLE;
 		ret->reason = address_reasons_unsatisfiable(survey);
+	} else if (some_are_vetoed(survey)) {
+		ret->outcome = ADDRESS_VETOED;
+		ret->reason = address_reasons_vetoed(survey);
 	} else {
 		ret->outcome = ADDRESS_NONE;
 		ret->reason = address_reasons_none(survey);
 	}
+}
+
+/* What a wish does not mean is dropped for that. */
+static bool is_vetoed(const struct survey *survey, const struct entry *entry)
+{
+	return entry->excluded && address_rules_is_veto(entry->dropped) &&
+	       (survey->wish.kind == WISH_NONE || entry->wished);
 }
 
 static void list_candidates(const struct survey *survey, struct address_choice *ret)
@@ -357,8 +426,10 @@ static void list_candidates(const struct survey *survey, struct address_choice *
 		*candidate = (struct address_candidate){
 			.address = entry->address->address,
 			.excluded = entry->excluded,
+			.vetoed = is_vetoed(survey, entry),
 			.rank = entry->rank,
 			.reason = address_reasons_candidate(survey, entry),
+			.holder = entry->veto ? xstrdup(entry->veto->holder) : NULL,
 		};
 		if (entry->link) {
 			memcpy(candidate->link, entry->link->name, sizeof(candidate->link));
@@ -374,18 +445,22 @@ void address_choose(const struct address_question *question, struct address_choi
 	*ret = (struct address_choice){ 0 };
 	parse_wish(question->wish, &survey.wish);
 	judge_entries(&survey);
-	if (!survey.kept && survey.wish.kind == WISH_NONE && question->loopback_allowed)
+	if (!survey.kept && survey.wish.kind == WISH_NONE && question->loopback_allowed &&
+	    !some_are_vetoed(&survey))
 		take_loopback(&survey);
 	rank_entries(&survey);
 	set_outcome(&survey, ret);
 	list_candidates(&survey, ret);
 	free(survey.entries);
+	free(survey.store_links);
 }
 
 void address_choice_fini(struct address_choice *choice)
 {
-	for (size_t i = 0; i < choice->len; i++)
+	for (size_t i = 0; i < choice->len; i++) {
 		free(choice->candidates[i].reason);
+		free(choice->candidates[i].holder);
+	}
 	free(choice->candidates);
 	free(choice->reason);
 	*choice = (struct address_choice){ 0 };
@@ -402,6 +477,8 @@ static const char *outcome_name(enum address_outcome outcome)
 		return "ambiguous";
 	case ADDRESS_UNSATISFIABLE:
 		return "unsatisfiable";
+	case ADDRESS_VETOED:
+		return "vetoed";
 	}
 	return "";
 }
@@ -421,6 +498,7 @@ static struct cJSON *candidate_to_json(const struct address_candidate *candidate
 	else
 		json_add_int(object, "rank", candidate->rank);
 	json_add_str(object, "reason", candidate->reason);
+	json_add_str(object, "holder", candidate->holder);
 	return object;
 }
 

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Why an address was kept, dropped or chosen, in words for people. Only reads
- * the finished survey; never decides.
+ * Why an address was kept, dropped or chosen, in words for people, and the
+ * finished choice as a table. Only reads the survey; never decides.
  */
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <string.h>
 
 #include "address_survey.h"
 #include "cmsnode/base/buf.h"
 #include "cmsnode/base/mem.h"
+#include "cmsnode/base/str.h"
 
 #define NAMED_AT_MOST 6 /* addresses listed in a sentence */
 
@@ -35,12 +37,21 @@ static bool is_deprecated(const struct interface_address *address)
 	return address->flags & IFA_F_DEPRECATED;
 }
 
+/* What the source address of the question leads to. */
+static const char *destination(const struct survey *survey)
+{
+	if (survey->wish.kind == WISH_REACH)
+		return survey->question->wish + strlen(WISH_REACH_PREFIX);
+	return "etcd";
+}
+
 static void add_evidence(const struct survey *survey, struct buf *text, const struct entry *entry)
 {
 	if (entry->points[CRITERION_STORE] == 0)
-		(void)buf_adds(text, "the kernel's source address towards etcd");
+		(void)buf_addf(text, "the kernel's source address towards %s", destination(survey));
 	else if (entry->points[CRITERION_STORE] == 1)
-		(void)buf_addf(text, "on the link towards etcd, whose source address there is %s",
+		(void)buf_addf(text, "on the link towards %s, whose source address there is %s",
+			       destination(survey),
 			       is_deprecated(survey->beside) ? "deprecated" : "temporary");
 	else if (entry->route)
 		add_route(text, entry->route);
@@ -79,14 +90,32 @@ static char *reason_kept(const struct survey *survey, const struct entry *entry)
 		(void)buf_addf(&text, ", port of %s", master->name);
 	if (entry->points[CRITERION_SECONDARY])
 		(void)buf_adds(&text, ", secondary");
+	/* A veto that does not count here; an operator still wants to know. */
+	if (entry->veto)
+		(void)buf_addf(&text, ", also on %s", entry->veto->holder);
 	return buf_steal(&text);
+}
+
+static void add_dropped(const struct survey *survey, struct buf *text, const struct entry *entry)
+{
+	if (entry->dropped->reason)
+		(void)buf_adds(text, entry->dropped->reason);
+	else if (survey->wish.kind != WISH_NONE)
+		(void)buf_addf(text, "claimed by %s", entry->veto->holder);
+	else
+		(void)buf_addf(text, "also on %s: an address that two live hosts have says nothing",
+			       entry->veto->holder);
 }
 
 static char *reason_excluded(const struct survey *survey, const struct entry *entry)
 {
+	struct buf text = BUF_INIT(0);
+
 	if (survey->wish.kind != WISH_NONE && !entry->wished)
-		return xasprintf("not what --address %s names", survey->question->wish);
-	return xstrdup(entry->dropped->reason);
+		(void)buf_addf(&text, "not what --address %s names", survey->question->wish);
+	else
+		add_dropped(survey, &text, entry);
+	return buf_steal(&text);
 }
 
 char *address_reasons_candidate(const struct survey *survey, const struct entry *entry)
@@ -174,8 +203,11 @@ static void add_list(struct buf *text, const struct survey *survey, size_t len, 
 	for (size_t i = 0; i < len && i < NAMED_AT_MOST; i++) {
 		(void)buf_adds(text, i ? ", " : "");
 		add_place(text, &survey->entries[i]);
-		if (reasons)
-			(void)buf_addf(text, " (%s)", survey->entries[i].dropped->reason);
+		if (!reasons)
+			continue;
+		(void)buf_adds(text, " (");
+		add_dropped(survey, text, &survey->entries[i]);
+		(void)buf_adds(text, ")");
 	}
 	if (len > NAMED_AT_MOST)
 		(void)buf_addf(text, " and %zu more", len - NAMED_AT_MOST);
@@ -204,12 +236,40 @@ char *address_reasons_ambiguous(const struct survey *survey, size_t equals)
 	return buf_steal(&text);
 }
 
+/* What would have been taken: rather the one that only a claim stands against. */
 static const struct entry *first_wished(const struct survey *survey)
 {
-	for (size_t i = 0; i < survey->len; i++)
-		if (survey->entries[i].wished)
-			return &survey->entries[i];
-	return NULL;
+	const struct entry *first = NULL;
+
+	for (size_t i = 0; i < survey->len; i++) {
+		const struct entry *entry = &survey->entries[i];
+
+		if (!entry->wished)
+			continue;
+		if (address_rules_is_veto(entry->dropped))
+			return entry;
+		if (!first)
+			first = entry;
+	}
+	return first;
+}
+
+static void add_no_source(const struct survey *survey, struct buf *text)
+{
+	const struct address *source = &survey->question->towards_store;
+	char address[ADDRESS_TEXT_SIZE];
+
+	address_format(source, address);
+	if (source->family)
+		(void)buf_addf(text,
+			       "the kernel's source address towards %s is %s, which no "
+			       "interface of this host has",
+			       destination(survey), address);
+	else
+		(void)buf_addf(text,
+			       "the kernel has no source address towards %s (no route to it, "
+			       "or its name is not resolved)",
+			       destination(survey));
 }
 
 static void add_nothing_matches(const struct survey *survey, struct buf *text)
@@ -220,6 +280,8 @@ static void add_nothing_matches(const struct survey *survey, struct buf *text)
 		(void)buf_adds(text, "no interface of this host has this address");
 	else if (survey->wish.kind == WISH_NET)
 		(void)buf_adds(text, "no address of this host is in this network");
+	else if (survey->wish.kind == WISH_REACH)
+		add_no_source(survey, text);
 	else if (interfaces_link_by_name(question->interfaces, question->wish))
 		(void)buf_adds(text, "this interface has no address");
 	else
@@ -239,9 +301,116 @@ char *address_reasons_unsatisfiable(const struct survey *survey)
 	(void)buf_addf(&text, "--address %s cannot be satisfied: ", survey->question->wish);
 	if (entry) {
 		add_place(&text, entry);
-		(void)buf_addf(&text, ": %s", entry->dropped->reason);
+		(void)buf_adds(&text, ": ");
+		add_dropped(survey, &text, entry);
 	} else {
 		add_nothing_matches(survey, &text);
+	}
+	return buf_steal(&text);
+}
+
+/* The end of a container's own network, or the host's side of it. */
+static bool is_container_link(const struct interface_link *link)
+{
+	return strcmp(link->kind, "veth") == 0 || strcmp(link->kind, "bridge") == 0;
+}
+
+char *address_reasons_vetoed(const struct survey *survey)
+{
+	struct buf text = BUF_INIT(0);
+	bool container = false;
+	size_t named = 0;
+
+	(void)buf_adds(&text, "no address of this host is its own: ");
+	for (size_t i = 0; i < survey->len; i++) {
+		const struct entry *entry = &survey->entries[i];
+
+		if (!address_rules_is_veto(entry->dropped))
+			continue;
+		container |= is_container_link(entry->link);
+		if (named++ >= NAMED_AT_MOST)
+			continue;
+		(void)buf_adds(&text, named > 1 ? ", " : "");
+		add_place(&text, entry);
+		(void)buf_addf(&text, " is also on %s", entry->veto->holder);
+	}
+	if (named > NAMED_AT_MOST)
+		(void)buf_addf(&text, " and %zu more", named - NAMED_AT_MOST);
+	if (container)
+		(void)buf_adds(&text, "; container networks have the same addresses on every host: "
+				      "a container must be run with --net=host (docker) to have an "
+				      "address of its own");
+	else
+		(void)buf_adds(&text, "; give this host an address that no other host has, or name "
+				      "one with --address");
+	return buf_steal(&text);
+}
+
+/* The table */
+
+enum { COLUMNS = 6 };
+
+static const char *verdict(const struct address_choice *choice,
+			   const struct address_candidate *candidate)
+{
+	if (candidate->excluded)
+		return candidate->vetoed ? "vetoed" : "dropped";
+	if (choice->outcome == ADDRESS_CHOSEN && candidate == choice->candidates)
+		return "chosen";
+	return choice->outcome == ADDRESS_AMBIGUOUS && candidate->rank == 0 ? "equal" : "candidate";
+}
+
+static void add_row(struct str_list *cells, const struct address_choice *choice,
+		    const struct address_candidate *candidate)
+{
+	char address[ADDRESS_TEXT_SIZE];
+
+	address_format(&candidate->address, address);
+	str_list_take(cells, candidate->excluded ? xstrdup("-") : xasprintf("%d", candidate->rank));
+	str_list_add(cells, address);
+	str_list_add(cells, candidate->link[0] ? candidate->link : "-");
+	str_list_add(cells, candidate->kind[0] ? candidate->kind : "-");
+	str_list_add(cells, verdict(choice, candidate));
+	str_list_add(cells, candidate->reason);
+}
+
+/* Names come from elsewhere and must not drive a terminal. */
+static void make_printable(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
+
+static size_t column_width(const struct str_list *cells, size_t column)
+{
+	size_t width = 0;
+
+	for (size_t i = column; i < cells->len; i += COLUMNS)
+		if (strlen(cells->items[i]) > width)
+			width = strlen(cells->items[i]);
+	return width;
+}
+
+char *address_choice_to_table(const struct address_choice *choice)
+{
+	static const char titles[] = "RANK,ADDRESS,INTERFACE,KIND,VERDICT,REASON";
+	CLEAN(str_list) struct str_list cells = { 0 };
+	struct buf text = BUF_INIT(0);
+	size_t widths[COLUMNS];
+
+	str_list_split(&cells, titles, ',');
+	for (size_t i = 0; i < choice->len; i++)
+		add_row(&cells, choice, &choice->candidates[i]);
+	for (size_t i = 0; i < cells.len; i++)
+		make_printable(cells.items[i]);
+	for (size_t i = 0; i < COLUMNS; i++)
+		widths[i] = column_width(&cells, i);
+	for (size_t i = 0; i < cells.len; i++) {
+		if (i % COLUMNS == COLUMNS - 1)
+			(void)buf_addf(&text, "%s\n", cells.items[i]);
+		else
+			(void)buf_addf(&text, "%-*s  ", (int)widths[i % COLUMNS], cells.items[i]);
 	}
 	return buf_steal(&text);
 }

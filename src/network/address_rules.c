@@ -99,11 +99,8 @@ static bool rule_temporary(const struct survey *survey, const struct entry *entr
 
 static bool link_leads_to_store(const struct survey *survey, int index)
 {
-	const struct interfaces *all = survey->question->interfaces;
-
-	for (size_t i = 0; i < all->addresses_len; i++)
-		if (all->addresses[i].link == index &&
-		    address_survey_is_towards_store(survey, &all->addresses[i].address))
+	for (size_t i = 0; i < survey->store_links_len; i++)
+		if (survey->store_links[i] == index)
 			return true;
 	return false;
 }
@@ -125,6 +122,23 @@ static bool rule_bridge(const struct survey *survey, const struct entry *entry)
 	       !link_leads_to_store(survey, entry->link->index);
 }
 
+/* Who named the address itself is stopped only by a host that uses it as its own. */
+static bool rule_claimed(const struct survey *survey, const struct entry *entry)
+{
+	return survey->wish.kind != WISH_NONE && entry->veto && entry->veto->claimed;
+}
+
+static bool rule_vetoed(const struct survey *survey, const struct entry *entry)
+{
+	const struct address *own = survey->question->own;
+
+	if (survey->wish.kind != WISH_NONE || !entry->veto)
+		return false;
+	return entry->veto->claimed || !own || !address_equal(own, &entry->address->address);
+}
+
+static const struct rule veto_rule = { rule_vetoed, false, false, NULL };
+
 /* The first rule that applies names the reason; those behind "gone" may look at the link. */
 static const struct rule rules[] = {
 	{ rule_gone, true, false, "its link is gone" },
@@ -134,6 +148,7 @@ static const struct rule rules[] = {
 	  "another machine has it (duplicate address detection failed)" },
 	{ rule_tentative, true, false, "tentative: duplicate address detection has not finished" },
 	{ rule_down, true, false, "its link is down" },
+	{ rule_claimed, true, false, NULL },
 	{ rule_loopback, false, false, "loopback" },
 	{ rule_on_loopback, false, false,
 	  "on the loopback interface, and no route has it as source" },
@@ -149,10 +164,21 @@ const struct rule *address_rules_first(const struct survey *survey, const struct
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
 		if (rules[i].drops(survey, entry))
 			return &rules[i];
-	return NULL;
+	/* Last: it is a veto only of what would be a candidate without it. */
+	return address_rules_veto(survey, entry);
+}
+
+const struct rule *address_rules_veto(const struct survey *survey, const struct entry *entry)
+{
+	return rule_vetoed(survey, entry) ? &veto_rule : NULL;
 }
 
 bool address_rules_is_loopback(const struct rule *rule)
 {
 	return rule && rule->drops == rule_loopback;
+}
+
+bool address_rules_is_veto(const struct rule *rule)
+{
+	return rule && (rule->drops == rule_vetoed || rule->drops == rule_claimed);
 }

@@ -28,7 +28,9 @@ enum criterion {
 	CRITERIA,
 };
 
-enum wish_kind { WISH_NONE, WISH_ADDRESS, WISH_NET, WISH_LINK };
+enum wish_kind { WISH_NONE, WISH_ADDRESS, WISH_NET, WISH_LINK, WISH_REACH };
+
+#define WISH_REACH_PREFIX "reach:"
 
 struct wish {
 	enum wish_kind kind;
@@ -43,7 +45,7 @@ struct rule {
 	bool (*drops)(const struct survey *survey, const struct entry *entry);
 	bool binding; /* a wish does not lift it: nobody could reach that address */
 	bool passing; /* about the age of the address: its neighbours are as good */
-	const char *reason;
+	const char *reason; /* NULL: what the veto says */
 };
 
 /* How directly a default route speaks for an address, best first. */
@@ -54,6 +56,7 @@ struct entry {
 	const struct interface_link *link; /* NULL: not in the snapshot */
 	const struct interface_route
 		*route; /* the best default route that speaks for it, or NULL */
+	const struct address_veto *veto; /* the one that weighs most, or NULL */
 	const struct rule *dropped; /* the rule that dropped it, or NULL */
 	bool wished;
 	bool excluded;
@@ -67,6 +70,8 @@ struct survey {
 	struct entry *entries;
 	size_t len;
 	size_t kept; /* these come first once sorted */
+	int *store_links; /* the links that carry the source address towards etcd */
+	size_t store_links_len, store_links_cap;
 	const struct interface_address
 		*beside; /* a source towards etcd that will not last, or NULL */
 	bool loopback_taken;
@@ -85,6 +90,9 @@ enum criterion address_survey_first_difference(const struct entry *a, const stru
 /* address_rules.c: the first rule that drops the address, or NULL; entry->link may be NULL. */
 const struct rule *address_rules_first(const struct survey *survey, const struct entry *entry);
 bool address_rules_is_loopback(const struct rule *rule); /* dropped for being 127/8 or ::1 */
+bool address_rules_is_veto(const struct rule *rule);
+/* The rule of the veto if it drops this address, whatever the rules before it say; or NULL. */
+const struct rule *address_rules_veto(const struct survey *survey, const struct entry *entry);
 
 /* address_reasons.c: a phrase about one address; sentences about the outcome. The caller frees. */
 char *address_reasons_candidate(const struct survey *survey, const struct entry *entry);
@@ -92,5 +100,6 @@ char *address_reasons_chosen(const struct survey *survey);
 char *address_reasons_none(const struct survey *survey);
 char *address_reasons_ambiguous(const struct survey *survey, size_t equals);
 char *address_reasons_unsatisfiable(const struct survey *survey);
+char *address_reasons_vetoed(const struct survey *survey);
 
 #endif

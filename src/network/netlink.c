@@ -39,6 +39,7 @@
 #define ANSWER_TIMEOUT_S 2
 #define EVENT_BUFFER (1 << 20) /* bytes; a burst of some hundred links */
 #define EVENTS_PER_TURN 256 /* datagrams, then the rest of the loop has its turn */
+#define EVENT_SIZE (32 << 10) /* bytes of one; the kernel's own limit but for links with many VFs */
 
 struct netlink {
 	struct ev_loop *loop;
@@ -304,42 +305,52 @@ static void close_events(struct netlink *netlink)
 	netlink->events = NULL;
 }
 
-/* 1 if a datagram was read, 0 if there is none, negative if the socket is broken. */
-static int read_event(struct netlink *netlink)
+/* What one read of events has come to. */
+enum reading { READING_NOTHING, READING_NO_CHANGE, READING_CHANGE, READING_BROKEN };
+
+static enum reading read_event(struct netlink *netlink)
 {
 	struct sockaddr_nl from = { 0 };
 	unsigned char *data = NULL;
 	const int n = nl_recv(netlink->events, &from, &data, NULL);
 	if (n == -NLE_AGAIN)
-		return 0;
+		return READING_NOTHING;
 	if (n == -NLE_NOMEM) {
 		/* ENOBUFS: the kernel dropped messages; which ones it cannot say. */
 		log_debug("netlink", "events were lost, reading everything anew");
-		note_change(netlink);
-		return 1;
+		return READING_CHANGE;
 	}
+	/* Too long to be read at once, and gone. */
+	if (n == -NLE_MSG_TRUNC)
+		return READING_CHANGE;
 	if (n <= 0) {
 		log_warning("netlink", "cannot read events: %s, opening a new socket",
 			    nl_geterror(n));
-		close_events(netlink);
-		note_change(netlink);
-		return -EIO;
+		return READING_BROKEN;
 	}
-	if (from.nl_pid == 0 && netlink_parse_has_change(data, (size_t)n))
-		note_change(netlink);
+	const bool change = from.nl_pid == 0 && netlink_parse_has_change(data, (size_t)n);
+
 	free(data);
-	return 1;
+	return change ? READING_CHANGE : READING_NO_CHANGE;
 }
 
 static void on_readable(struct ev_loop *loop, ev_io *w, int revents)
 {
 	struct netlink *netlink = w->data;
-	int r = 1;
+	enum reading reading;
+	bool change = false;
+	int left = EVENTS_PER_TURN;
 
 	(void)loop;
 	(void)revents;
-	for (int i = 0; r > 0 && i < EVENTS_PER_TURN; i++)
-		r = read_event(netlink);
+	do {
+		reading = read_event(netlink);
+		change |= reading == READING_CHANGE || reading == READING_BROKEN;
+	} while (reading != READING_NOTHING && reading != READING_BROKEN && --left);
+	if (reading == READING_BROKEN)
+		close_events(netlink);
+	if (change)
+		note_change(netlink);
 }
 
 static void enlarge_buffer(struct nl_sock *sock)
@@ -373,7 +384,11 @@ static int open_events(struct netlink *netlink, struct err *err)
 	if (!sock)
 		return err ? err->code : -EIO;
 	enlarge_buffer(sock);
-	const int r = subscribe(sock);
+	/* Without a look at the length first: half the system calls. */
+	nl_socket_disable_msg_peek(sock);
+	int r = nl_socket_set_msg_buf_size(sock, EVENT_SIZE);
+	if (r >= 0)
+		r = subscribe(sock);
 	if (r < 0) {
 		nl_socket_free(sock);
 		return err_set(err, -EIO, "netlink: cannot subscribe to events: %s",

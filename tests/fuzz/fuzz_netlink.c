@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any bytes as rtnetlink messages: the snapshot made of them is well formed,
- * has one order, and an address can be chosen from it.
+ * has one order, and an address can be chosen from it, with and without vetoes.
  */
 #include <linux/netlink.h>
 #include <stdint.h>
@@ -52,19 +52,58 @@ static void check_addresses(const struct interfaces *all)
 	}
 }
 
-static void check_choice(const struct interfaces *all, const char *wish)
+/* Every second address is another host's too, every fourth as its own. */
+static struct address_veto *make_vetoes(const struct interfaces *all)
 {
-	const struct address_question question = { .interfaces = all, .wish = wish };
+	struct address_veto *vetoes = xcalloc(all->addresses_len / 2 + 1, sizeof(*vetoes));
+
+	for (size_t i = 0; i < all->addresses_len / 2; i++) {
+		vetoes[i].address = all->addresses[2 * i].address;
+		vetoes[i].claimed = i % 2;
+		memcpy(vetoes[i].holder, "host 'b'", sizeof("host 'b'"));
+	}
+	return vetoes;
+}
+
+static void check_vetoes(const struct address_question *question,
+			 const struct address_choice *choice)
+{
+	for (size_t i = 0; choice->outcome == ADDRESS_CHOSEN && i < question->vetoes_len; i++)
+		must((question->wish && !question->vetoes[i].claimed) ||
+			     !address_equal(&question->vetoes[i].address, &choice->address),
+		     "what is vetoed is not chosen");
+	must(choice->outcome != ADDRESS_VETOED || question->vetoes_len, "a veto has a cause");
+}
+
+static void ask(const struct address_question *question)
+{
+	const struct interfaces *all = question->interfaces;
 	struct address_choice choice;
 
-	address_choose(&question, &choice);
+	address_choose(question, &choice);
+	check_vetoes(question, &choice);
 	must(choice.len == all->addresses_len, "every address is listed");
 	must(choice.reason && choice.reason[0], "there is a reason");
 	if (choice.outcome == ADDRESS_CHOSEN)
 		must(!choice.candidates[0].excluded &&
 			     address_equal(&choice.candidates[0].address, &choice.address),
 		     "the best is chosen");
+	CLEAN(str) char *table = address_choice_to_table(&choice);
+
+	must(strncmp(table, "RANK", 4) == 0, "there is a table");
 	address_choice_fini(&choice);
+}
+
+static void check_choice(const struct interfaces *all, const char *wish)
+{
+	struct address_veto *vetoes = make_vetoes(all);
+	struct address_question question = { .interfaces = all, .wish = wish };
+
+	ask(&question);
+	question.vetoes = vetoes;
+	question.vetoes_len = all->addresses_len / 2;
+	ask(&question);
+	free(vetoes);
 }
 
 static void check_order(struct interfaces *all)

@@ -9,6 +9,9 @@
  *     default[,metric=N][,via=A][,src=A][,table=N][,v4|v6] (the family is the
  *     gateway's unless said)
  * The links are numbered from 1. "lo" is the loopback interface.
+ *
+ * What other hosts say is a list too: "ADDRESS claims|lists NAME", separated by
+ * ';'. NAME holds it as "host 'NAME' (node n-NAME)".
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -177,6 +180,12 @@ struct layout_case {
 	const char *reason; /* a part of the sentence about the outcome */
 	const char *of; /* a candidate, ... */
 	const char *because; /* ... and a part of its reason */
+};
+
+struct veto_case {
+	struct layout_case layout;
+	const char *vetoes; /* of other hosts */
+	const char *own; /* what this node had before */
 };
 
 static const struct layout_case derived_cases[] = {
@@ -417,6 +426,142 @@ static const struct layout_case derived_cases[] = {
 	  NULL, NULL },
 	{ "the link went between two messages", LO "eth0 ghost 10.0.0.5/24; eth1 10.1.0.5/24", NULL,
 	  NULL, false, ADDRESS_CHOSEN, "10.1.0.5", "on eth1", "10.0.0.5", "its link is gone" },
+	/* Podman */
+	{ "podman host, rootful",
+	  LO "eth0 192.168.1.20/24 default,metric=100,via=192.168.1.1; "
+	     "podman0=bridge 10.88.0.1/16; veth0=veth port=3 fe80::7/64",
+	  NULL, NULL, false, ADDRESS_CHOSEN, "192.168.1.20", "default route, metric 100",
+	  "10.88.0.1", "a bridge with" },
+	{ "podman container on its bridge", LO "eth0=veth 10.88.0.5/16 default,via=10.88.0.1", NULL,
+	  NULL, false, ADDRESS_CHOSEN, "10.88.0.5", "on eth0: default route", "10.88.0.5",
+	  "virtual (veth)" },
+	{ "podman container, rootless (slirp4netns)",
+	  LO "tap0=tun 10.0.2.100/24 default,via=10.0.2.2", NULL, NULL, false, ADDRESS_CHOSEN,
+	  "10.0.2.100", "on tap0", "10.0.2.100", "virtual (tun)" },
+	{ "docker container with two networks, the second without a way out",
+	  LO "eth0=veth 172.18.0.5/16 default,via=172.18.0.1; eth1=veth 172.19.0.5/16", NULL, NULL,
+	  false, ADDRESS_CHOSEN, "172.18.0.5", "default route", "172.19.0.5", "no default route" },
+	{ "docker container, etcd in the network without a way out",
+	  LO "eth0=veth 172.18.0.5/16 default,via=172.18.0.1; eth1=veth 172.19.0.5/16", NULL,
+	  "172.19.0.5", false, ADDRESS_CHOSEN, "172.19.0.5", "source address towards etcd",
+	  "172.18.0.5", "default route" },
+	{ "docker swarm",
+	  LO "eth0 10.0.0.5/24 default,via=10.0.0.1; docker_gwbridge=bridge "
+	     "172.18.0.1/16;" DOCKER0 "ov-001=vxlan",
+	  NULL, NULL, false, ADDRESS_CHOSEN, "10.0.0.5", "on eth0", "172.18.0.1", "a bridge with" },
+	/* Hypervisors */
+	{ "Proxmox with guests' bridges: fwbr, fwpr and a second vmbr without a way out",
+	  LO "enp3s0 port=3; vmbr0=bridge 10.10.0.2/24 default,via=10.10.0.1; "
+	     "vmbr1=bridge 10.20.0.1/24; fwbr100i0=bridge; fwpr100p0=veth port=3",
+	  NULL, NULL, false, ADDRESS_CHOSEN, "10.10.0.2", "on vmbr0", "10.20.0.1",
+	  "a bridge with" },
+	{ "Proxmox: the cluster's network is a vlan on the bridge, and etcd is there",
+	  LO "eno1 port=3; vmbr0=bridge 10.10.0.2/24 default,via=10.10.0.1; "
+	     "vmbr0.20=vlan 10.20.0.2/24",
+	  NULL, "10.20.0.2", false, ADDRESS_CHOSEN, "10.20.0.2", "source address towards etcd",
+	  "10.10.0.2", "default route" },
+	{ "Open vSwitch holds the address",
+	  LO "eno1 port=3; br-ex=openvswitch 10.10.0.2/24 "
+	     "default,via=10.10.0.1; ovs-system=openvswitch down",
+	  NULL, NULL, false, ADDRESS_CHOSEN, "10.10.0.2", "on br-ex", "10.10.0.2",
+	  "virtual (openvswitch)" },
+	{ "libvirt host",
+	  LO "eno1 10.0.0.5/24 default,via=10.0.0.1; "
+	     "virbr0=bridge nocarrier 192.168.122.1/24",
+	  NULL, NULL, false, ADDRESS_CHOSEN, "10.0.0.5", "on eno1", "192.168.122.1",
+	  "a bridge with" },
+	{ "LXC with an uplink and a private network",
+	  LO "eth0=veth 10.0.3.77/24 default,via=10.0.3.1; eth1=veth 10.9.0.77/24", NULL, NULL,
+	  false, ADDRESS_CHOSEN, "10.0.3.77", "default route", "10.9.0.77", "no default route" },
+	{ "LXC without any route: two veths", LO "eth0=veth 10.0.3.77/24; eth1=veth 10.9.0.77/24",
+	  NULL, NULL, false, ADDRESS_AMBIGUOUS, NULL, "10.0.3.77 on eth0, 10.9.0.77 on eth1",
+	  "10.9.0.77", "virtual (veth)" },
+	/* Kubernetes */
+	{ "k3s server",
+	  LO "enp1s0 10.0.0.5/24 default,metric=100,via=10.0.0.1; "
+	     "flannel.1=vxlan 10.42.0.0/32; cni0=bridge 10.42.0.1/24; "
+	     "veth1=veth port=4 fe80::7/64",
+	  NULL, NULL, false, ADDRESS_CHOSEN, "10.0.0.5", "on enp1s0", "10.42.0.0",
+	  "no default route, virtual (vxlan)" },
+	{ "k3s with flannel over wireguard, no default route",
+	  LO "flannel-wg=wireguard 10.42.0.0/32; cni0=bridge 10.42.0.1/24; enp1s0 10.0.0.5/24",
+	  NULL, NULL, false, ADDRESS_CHOSEN, "10.0.0.5", "physical before virtual", "10.42.0.0",
+	  "virtual (wireguard)" },
+	{ "k3s in a container, no default route: its flannel is a candidate too",
+	  LO "eth0=veth 10.0.0.5/24; flannel.1=vxlan 10.42.0.0/32", NULL, NULL, false,
+	  ADDRESS_AMBIGUOUS, NULL, "10.0.0.5 on eth0, 10.42.0.0 on flannel.1", NULL, NULL },
+	{ "Calico with IP in IP",
+	  LO "eth0 10.0.0.5/24 default,via=10.0.0.1; "
+	     "tunl0=ipip 192.168.219.64/32; cali1=veth fe80::ecee/64",
+	  NULL, NULL, false, ADDRESS_CHOSEN, "10.0.0.5", "on eth0", "192.168.219.64",
+	  "virtual (ipip)" },
+	/* VPN */
+	{ "VPN by policy routing: its default route is in a table of its own",
+	  LO "eth0 10.0.0.5/24 default,metric=100,via=10.0.0.1; "
+	     "wg0=wireguard 10.8.0.2/24 default,table=51820",
+	  NULL, NULL, false, ADDRESS_CHOSEN, "10.0.0.5", "metric 100", "10.8.0.2",
+	  "in table 51820" },
+	{ "etcd is behind the VPN",
+	  LO "eth0 10.0.0.5/24 default,via=10.0.0.1; "
+	     "wg0=wireguard 10.8.0.2/24",
+	  NULL, "10.8.0.2", false, ADDRESS_CHOSEN, "10.8.0.2", "source address towards etcd",
+	  "10.0.0.5", "default route" },
+	/* IPv6 only */
+	{ "IPv6 only, unique local and global on one link",
+	  LO "eth0 fd00:1::5/64 2001:db8::5/64 fe80::5/64 default,via=fe80::1", NULL, NULL, false,
+	  ADDRESS_CHOSEN, "2001:db8::5", "first in the order", "fd00:1::5", "default route" },
+	{ "IPv6 only, etcd has a unique local address",
+	  LO "eth0 fd00:1::5/64 2001:db8::5/64 fe80::5/64 default,via=fe80::1", NULL, "fd00:1::5",
+	  false, ADDRESS_CHOSEN, "fd00:1::5", "source address towards etcd", "2001:db8::5",
+	  "default route" },
+	{ "IPv6 only with 464XLAT: clat holds an IPv4 address and default route",
+	  LO "eth0 2001:db8::5/64 default,metric=100,via=fe80::1; "
+	     "clat=tun 192.0.0.1/32 default,metric=2048,v4",
+	  NULL, "2001:db8::5", false, ADDRESS_CHOSEN, "2001:db8::5", "source address towards etcd",
+	  "192.0.0.1", "virtual (tun)" },
+	/* Bonds and VLANs */
+	{ "bond+vlan, two vlans, one with the default route",
+	  LO "eno1 port=4; eno2 port=4; bond0=bond; bond0.10=vlan 10.10.0.5/24; "
+	     "bond0.20=vlan 10.20.0.5/24 default,via=10.20.0.1",
+	  NULL, NULL, false, ADDRESS_CHOSEN, "10.20.0.5", "on bond0.20: default route", "10.10.0.5",
+	  "no default route" },
+	{ "bond+vlan, two vlans, no default route",
+	  LO "eno1 port=4; eno2 port=4; bond0=bond; bond0.10=vlan 10.10.0.5/24; "
+	     "bond0.20=vlan 10.20.0.5/24",
+	  NULL, NULL, false, ADDRESS_AMBIGUOUS, NULL,
+	  "10.10.0.5 on bond0.10, 10.20.0.5 on bond0.20", NULL, NULL },
+	{ "bond+vlan+bridge",
+	  LO "eno1 port=3; bond0=bond; bond0.10=vlan port=5; "
+	     "br10=bridge 10.10.0.5/24 default,via=10.10.0.1",
+	  NULL, NULL, false, ADDRESS_CHOSEN, "10.10.0.5", "on br10: default route", "10.10.0.5",
+	  "virtual (bridge)" },
+	/* Names mean nothing */
+	{ "renamed links: hardware is called docker0, a bridge eth0",
+	  LO "docker0 10.0.0.5/24 default,via=10.0.0.1; eth0=bridge 172.17.0.1/16", NULL, NULL,
+	  false, ADDRESS_CHOSEN, "10.0.0.5", "on docker0: default route", "172.17.0.1",
+	  "a bridge with" },
+	{ "renamed links: hardware is called lo0, loopback is what the kernel says",
+	  LO "lo0 10.0.0.5/24; wan 10.1.0.5/24 default,via=10.1.0.1", NULL, NULL, false,
+	  ADDRESS_CHOSEN, "10.1.0.5", "on wan", "10.0.0.5", "no default route" },
+	{ "renamed links: the two have changed names and numbers",
+	  LO "enp4s0 10.1.0.5/24; enp3s0 10.0.0.5/24 default,via=10.0.0.1", NULL, NULL, false,
+	  ADDRESS_CHOSEN, "10.0.0.5", "on enp3s0", "10.1.0.5", "no default route" },
+	/* Secondary addresses */
+	{ "a floating address of keepalived beside the host's own",
+	  LO "eth0 10.0.0.5/24 10.0.0.100/32 default,via=10.0.0.1", NULL, NULL, false,
+	  ADDRESS_CHOSEN, "10.0.0.5", "in the network of its gateway", "10.0.0.100",
+	  "default route" },
+	{ "secondary addresses without routes",
+	  LO "eth0 10.0.0.5/24 10.0.0.6/24,secondary 10.0.0.7/24,secondary", NULL, NULL, false,
+	  ADDRESS_CHOSEN, "10.0.0.5", "primary before secondary", "10.0.0.7", "secondary" },
+	{ "GCP: one address with prefix 32",
+	  LO "ens4 10.128.0.5/32 default,metric=100,via=10.128.0.1;" DOCKER0, NULL, NULL, false,
+	  ADDRESS_CHOSEN, "10.128.0.5", "default route, metric 100", "172.17.0.1",
+	  "a bridge with" },
+	{ "EC2, two ENIs that never got metrics",
+	  LO "ens5 10.0.3.17/20 default,via=10.0.0.1; ens6 10.0.4.4/20 default,via=10.0.0.1", NULL,
+	  NULL, false, ADDRESS_CHOSEN, "10.0.3.17", "first in the order of links", "10.0.4.4",
+	  "default route, metric 0" },
 	{ "nonsense addresses", LO "eth0 0.0.0.0/0 224.0.0.5/4 255.255.255.255/32", NULL, NULL,
 	  false, ADDRESS_NONE, NULL, "unspecified, multicast or broadcast", NULL, NULL },
 };
@@ -483,22 +628,248 @@ static const struct layout_case wished_cases[] = {
 	  NULL },
 	{ "an interface that is down", LO "eth0 down 10.0.0.5/24; eth1 10.1.0.5/24", "eth0", NULL,
 	  false, ADDRESS_UNSATISFIABLE, NULL, "its link is down", NULL, NULL },
+	{ "reach: the way to a host", TWO_NETS, "reach:db.example", "10.1.0.5", false,
+	  ADDRESS_CHOSEN, "10.1.0.5", "--address reach:db.example names it", "10.1.0.5",
+	  "source address towards db.example" },
+	{ "reach: through docker0", TWO_NETS, "reach:172.17.0.9", "172.17.0.1", false,
+	  ADDRESS_CHOSEN, "172.17.0.1", "on docker0", "10.0.0.5", "not what --address reach:" },
+	{ "reach: the source is temporary, its neighbour lasts",
+	  LO "eth0 2001:db8::9/64,temporary 2001:db8::5/64 2001:db8:1::5/64", "reach:db",
+	  "2001:db8::9", false, ADDRESS_CHOSEN, "2001:db8::5", "best of 2", "2001:db8:1::5",
+	  "not what" },
+	{ "reach: only the temporary source", LO "eth0 2001:db8::9/64,temporary", "reach:db",
+	  "2001:db8::9", false, ADDRESS_CHOSEN, "2001:db8::9", "names it", "2001:db8::9",
+	  "otherwise dropped (temporary" },
+	{ "reach: no way there", TWO_NETS, "reach:db.example", NULL, true, ADDRESS_UNSATISFIABLE,
+	  NULL,
+	  "no source address towards db.example (no route to it, or its name is not resolved)",
+	  NULL, NULL },
+	{ "reach: the source is not ours", TWO_NETS, "reach:db.example", "10.9.9.9", false,
+	  ADDRESS_UNSATISFIABLE, NULL, "towards db.example is 10.9.9.9, which no interface", NULL,
+	  NULL },
+	{ "reach: the way is link-local", LO "eth0 fe80::9/64 10.0.0.5/24", "reach:db", "fe80::9",
+	  false, ADDRESS_UNSATISFIABLE, NULL, "fe80::9 on eth0: link-local", NULL, NULL },
 	{ "no host at all", "", "10.0.0.5", NULL, true, ADDRESS_UNSATISFIABLE, NULL,
 	  "no interface of this host", NULL, NULL },
 };
 
-static void choose(const struct layout_case *c, const struct interfaces *all,
-		   struct address_choice *ret)
+#define CONTAINER LO "eth0=veth 172.17.0.2/16 default,via=172.17.0.1"
+#define PLAIN "eth0 10.0.0.5/24 default,via=10.0.0.1"
+#define SAYS_NOTHING "also on host 'b' (node n-b): an address that two live hosts have says nothing"
+
+static const struct veto_case vetoed_cases[] = {
+	/* Derived: a claim and a list are the same */
+	{ { "docker0 on both hosts: it was never a candidate", LO PLAIN ";" DOCKER0, NULL, NULL,
+	    false, ADDRESS_CHOSEN, "10.0.0.5", "default route", "172.17.0.1", "a bridge with" },
+	  "172.17.0.1 lists b; 10.0.0.6 claims b",
+	  NULL },
+	{ { "etcd is reached by docker0, which the other host has too", LO PLAIN ";" DOCKER0, NULL,
+	    "172.17.0.1", false, ADDRESS_CHOSEN, "10.0.0.5", "default route", "172.17.0.1",
+	    SAYS_NOTHING },
+	  "172.17.0.1 lists b",
+	  NULL },
+	{ { "listed by another host", LO PLAIN "; eth1 10.1.0.5/24", NULL, NULL, false,
+	    ADDRESS_CHOSEN, "10.1.0.5", "the only address left", "10.0.0.5", SAYS_NOTHING },
+	  "10.0.0.5 lists b",
+	  NULL },
+	{ { "claimed by another host", LO PLAIN "; eth1 10.1.0.5/24", NULL, "10.0.0.5", false,
+	    ADDRESS_CHOSEN, "10.1.0.5", "the only address left", "10.0.0.5", SAYS_NOTHING },
+	  "10.0.0.5 claims b",
+	  NULL },
+	{ { "a claim is told rather than lists", LO PLAIN "; eth1 10.1.0.5/24", NULL, NULL, false,
+	    ADDRESS_CHOSEN, "10.1.0.5", "left", "10.0.0.5", SAYS_NOTHING },
+	  "10.0.0.5 lists a; 10.0.0.5 claims b; 10.0.0.5 lists c",
+	  NULL },
+	{ { "of two of a kind the first by name is told", LO PLAIN "; eth1 10.1.0.5/24", NULL, NULL,
+	    false, ADDRESS_CHOSEN, "10.1.0.5", "left", "10.0.0.5", SAYS_NOTHING },
+	  "10.0.0.5 lists c; 10.0.0.5 lists b",
+	  NULL },
+	{ { "addresses of others do not matter", LO PLAIN, NULL, NULL, false, ADDRESS_CHOSEN,
+	    "10.0.0.5", "default route", NULL, NULL },
+	  "10.0.0.6 claims b; 2001:db8::5 lists b",
+	  NULL },
+	{ { "the veto settles what was ambiguous", LO "eth0 10.0.0.5/24; eth1 10.1.0.5/24", NULL,
+	    NULL, false, ADDRESS_CHOSEN, "10.1.0.5", "the only address left", "10.0.0.5",
+	    SAYS_NOTHING },
+	  "10.0.0.5 lists b",
+	  NULL },
+	{ { "the veto leaves two equals", LO "eth0 10.0.0.5/24; eth1 10.1.0.5/24; eth2 10.2.0.5/24",
+	    NULL, NULL, false, ADDRESS_AMBIGUOUS, NULL, "10.0.0.5 on eth0, 10.2.0.5 on eth2",
+	    "10.1.0.5", SAYS_NOTHING },
+	  "10.1.0.5 lists b",
+	  NULL },
+	{ { "a dropped address is not said to be vetoed", LO "eth0 down 10.0.0.5/24", NULL, NULL,
+	    false, ADDRESS_NONE, NULL, "its link is down", "10.0.0.5", "its link is down" },
+	  "10.0.0.5 claims b",
+	  NULL },
+	{ { "the same address on two links: both", LO "eth0 10.0.0.5/24; eth1 10.0.0.5/24", NULL,
+	    NULL, false, ADDRESS_VETOED, NULL,
+	    "10.0.0.5 on eth0 is also on host 'b' (node n-b), 10.0.0.5 on "
+	    "eth1 is also",
+	    "10.0.0.5", SAYS_NOTHING },
+	  "10.0.0.5 lists b",
+	  NULL },
+	/* What this node had before */
+	{ { "own address, listed by another", LO PLAIN "; eth1 10.1.0.5/24", NULL, NULL, false,
+	    ADDRESS_CHOSEN, "10.0.0.5", "default route", "10.0.0.5",
+	    "also on host 'b' (node n-b)" },
+	  "10.0.0.5 lists b",
+	  "10.0.0.5" },
+	{ { "own address, claimed by another", LO PLAIN "; eth1 10.1.0.5/24", NULL, NULL, false,
+	    ADDRESS_CHOSEN, "10.1.0.5", "left", "10.0.0.5", SAYS_NOTHING },
+	  "10.0.0.5 lists a; 10.0.0.5 claims b",
+	  "10.0.0.5" },
+	{ { "another address is own", LO PLAIN "; eth1 10.1.0.5/24", NULL, NULL, false,
+	    ADDRESS_CHOSEN, "10.1.0.5", "left", "10.0.0.5", SAYS_NOTHING },
+	  "10.0.0.5 lists b",
+	  "10.1.0.5" },
+	/* Nothing is left */
+	{ { "bridged containers: both are 172.17.0.2", CONTAINER, NULL, "172.17.0.2", false,
+	    ADDRESS_VETOED, NULL,
+	    "no address of this host is its own: 172.17.0.2 on eth0 is also on host 'b' (node n-b); "
+	    "container networks have the same addresses on every host: a container must be run with "
+	    "--net=host (docker) to have an address of its own",
+	    "172.17.0.2", SAYS_NOTHING },
+	  "172.17.0.2 claims b; 10.0.0.6 lists b",
+	  NULL },
+	{ { "bridged container in a network of its own", LO "eth0=veth 172.18.0.2/16 default", NULL,
+	    NULL, false, ADDRESS_VETOED, NULL, "--net=host", "172.18.0.2", SAYS_NOTHING },
+	  "172.18.0.2 lists b",
+	  NULL },
+	{ { "only docker0 is left, and etcd is behind it", LO "eth0 fe80::1/64;" DOCKER0, NULL,
+	    "172.17.0.1", false, ADDRESS_VETOED, NULL, "172.17.0.1 on docker0 is also on host 'b'",
+	    "172.17.0.1", SAYS_NOTHING },
+	  "172.17.0.1 claims b",
+	  NULL },
+	{ { "... and containers are what it is about", LO "eth0 fe80::1/64;" DOCKER0, NULL,
+	    "172.17.0.1", false, ADDRESS_VETOED, NULL, "--net=host (docker)", NULL, NULL },
+	  "172.17.0.1 lists b",
+	  NULL },
+	{ { "hardware: no word about containers", LO PLAIN, NULL, NULL, false, ADDRESS_VETOED, NULL,
+	    "also on host 'b' (node n-b); give this host an address that no other host has, or name "
+	    "one with --address",
+	    "10.0.0.5", SAYS_NOTHING },
+	  "10.0.0.5 claims b",
+	  NULL },
+	{ { "many duplicates",
+	    LO "eth0 10.0.0.1/24 10.0.0.2/24 10.0.0.3/24 10.0.0.4/24 10.0.0.5/24 "
+	       "10.0.0.6/24 10.0.0.7/24 10.0.0.8/24",
+	    NULL, NULL, false, ADDRESS_VETOED, NULL,
+	    "10.0.0.6 on eth0 is also on host 'b' (node n-b) and 2 more; give", NULL, NULL },
+	  "10.0.0.1 lists b; 10.0.0.2 lists b; 10.0.0.3 lists b; 10.0.0.4 lists b; "
+	  "10.0.0.5 lists b; 10.0.0.6 lists b; 10.0.0.7 lists b; 10.0.0.8 lists b",
+	  NULL },
+	/* Loopback */
+	{ { "loopback is no way out of a veto", CONTAINER, NULL, "127.0.0.1", true, ADDRESS_VETOED,
+	    NULL, "172.17.0.2 on eth0 is also", "127.0.0.1", "loopback" },
+	  "172.17.0.2 lists b",
+	  NULL },
+	{ { "loopback itself is claimed elsewhere", LO "eth0 fe80::1/64", NULL, "127.0.0.1", true,
+	    ADDRESS_VETOED, NULL, "127.0.0.1 on lo is also on host 'b'", "127.0.0.1",
+	    SAYS_NOTHING },
+	  "127.0.0.1 claims b",
+	  NULL },
+	{ { "loopback is taken when others have other addresses", LO "eth0 fe80::1/64", NULL,
+	    "127.0.0.1", true, ADDRESS_CHOSEN, "127.0.0.1", "every etcd endpoint is loopback", NULL,
+	    NULL },
+	  "10.0.0.6 claims b",
+	  NULL },
+	{ { "loopback claimed elsewhere, not allowed here", LO "eth0 fe80::1/64", NULL, NULL, false,
+	    ADDRESS_NONE, NULL, "127.0.0.1 on lo (loopback)", NULL, NULL },
+	  "127.0.0.1 claims b",
+	  NULL },
+	/* Explicit */
+	{ { "a wish for what is claimed", LO PLAIN, "10.0.0.5", NULL, false, ADDRESS_UNSATISFIABLE,
+	    NULL,
+	    "--address 10.0.0.5 cannot be satisfied: 10.0.0.5 on eth0: claimed by host 'b' "
+	    "(node n-b)",
+	    "10.0.0.5", "claimed by host 'b' (node n-b)" },
+	  "10.0.0.5 claims b",
+	  NULL },
+	{ { "a wish for what is only listed", LO PLAIN ";" DOCKER0, "172.17.0.1", NULL, false,
+	    ADDRESS_CHOSEN, "172.17.0.1", "names it", "172.17.0.1", "also on host 'b' (node n-b)" },
+	  "172.17.0.1 lists b",
+	  NULL },
+	{ { "a wish for an own address that is claimed now", LO PLAIN, "10.0.0.5", NULL, false,
+	    ADDRESS_UNSATISFIABLE, NULL, "claimed by", NULL, NULL },
+	  "10.0.0.5 claims b",
+	  "10.0.0.5" },
+	{ { "a wished interface: the address that is not claimed",
+	    LO "eth0 10.0.0.5/24 10.0.0.6/24,secondary", "eth0", NULL, false, ADDRESS_CHOSEN,
+	    "10.0.0.6", "--address eth0 names it", "10.0.0.5", "claimed by host 'b'" },
+	  "10.0.0.5 claims b",
+	  NULL },
+	{ { "a wished interface: the claim is told rather than link-local",
+	    LO "eth0 169.254.1.1/16 192.168.0.5/24", "eth0", NULL, false, ADDRESS_UNSATISFIABLE,
+	    NULL, "192.168.0.5 on eth0: claimed by host 'b'", "169.254.1.1", "link-local" },
+	  "192.168.0.5 claims b",
+	  NULL },
+	{ { "a wished network", LO PLAIN "; eth1 10.1.0.5/24", "10.0.0.0/8", NULL, false,
+	    ADDRESS_CHOSEN, "10.1.0.5", "names it", "10.0.0.5", "claimed by host 'b'" },
+	  "10.0.0.5 claims b; 10.1.0.5 lists b",
+	  NULL },
+	{ { "reach: the source is claimed", CONTAINER, "reach:etcd", "172.17.0.2", false,
+	    ADDRESS_UNSATISFIABLE, NULL, "172.17.0.2 on eth0: claimed by host 'b'", NULL, NULL },
+	  "172.17.0.2 claims b",
+	  NULL },
+	{ { "reach: the source is listed", LO PLAIN, "reach:etcd", "10.0.0.5", false,
+	    ADDRESS_CHOSEN, "10.0.0.5", "reach:etcd names it", NULL, NULL },
+	  "10.0.0.5 lists b",
+	  NULL },
+	{ { "a veto on what the wish does not mean", LO PLAIN "; eth1 10.1.0.5/24", "10.1.0.5",
+	    NULL, false, ADDRESS_CHOSEN, "10.1.0.5", "names it", "10.0.0.5", "not what --address" },
+	  "10.0.0.5 claims b",
+	  NULL },
+};
+
+struct veto_list {
+	struct address_veto *items;
+	size_t len, cap;
+};
+
+static struct veto_list vetoes(const char *text)
+{
+	CLEAN(str_list) struct str_list lines = { 0 };
+	struct veto_list list = { 0 };
+
+	str_list_split(&lines, text ? text : "", ';');
+	for (size_t i = 0; i < lines.len; i++) {
+		CLEAN(str_list) struct str_list words = { 0 };
+		struct address_veto veto = { 0 };
+
+		str_list_split(&words, lines.items[i], ' ');
+		assert_int_equal(words.len, 3);
+		veto.address = parsed(words.items[0]);
+		veto.claimed = str_eq(words.items[1], "claims");
+		assert_true(veto.claimed || str_eq(words.items[1], "lists"));
+		(void)snprintf(veto.holder, sizeof(veto.holder), "host '%s' (node n-%s)",
+			       words.items[2], words.items[2]);
+		GROW(list.items, list.len, list.cap);
+		list.items[list.len++] = veto;
+	}
+	return list;
+}
+
+static void choose(const struct layout_case *c, const struct veto_case *others,
+		   const struct interfaces *all, struct address_choice *ret)
 {
 	struct address_question question = {
 		.interfaces = all,
 		.wish = c->wish,
 		.loopback_allowed = c->loopback_allowed,
 	};
+	const struct veto_list list = vetoes(others ? others->vetoes : NULL);
+	struct address own = { 0 };
 
+	question.vetoes = list.items;
+	question.vetoes_len = list.len;
 	if (c->store)
 		question.towards_store = parsed(c->store);
+	if (others && others->own)
+		own = parsed(others->own);
+	question.own = others ? &own : NULL;
 	address_choose(&question, ret);
+	free(list.items);
 }
 
 static void check_candidate(const struct address_choice *choice, const char *address,
@@ -517,25 +888,28 @@ static void check_candidate(const struct address_choice *choice, const char *add
 	fail_msg("%s is not listed", address);
 }
 
+static void run_case(const struct layout_case *c, const struct veto_case *others)
+{
+	CLEAN(interfaces) struct interfaces all = layout(c->layout);
+	struct address_choice choice;
+	char address[ADDRESS_TEXT_SIZE];
+
+	choose(c, others, &all, &choice);
+	print_message("  %s\n      %s\n", c->name, choice.reason);
+	assert_int_equal(choice.outcome, c->outcome);
+	assert_int_equal(choice.len, all.addresses_len);
+	address_format(&choice.address, address);
+	assert_string_equal(address, c->address ? c->address : "none");
+	assert_non_null(strstr(choice.reason, c->reason));
+	if (c->of)
+		check_candidate(&choice, c->of, c->because);
+	address_choice_fini(&choice);
+}
+
 static void run_cases(const struct layout_case *cases, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		const struct layout_case *c = &cases[i];
-		CLEAN(interfaces) struct interfaces all = layout(c->layout);
-		struct address_choice choice;
-		char address[ADDRESS_TEXT_SIZE];
-
-		choose(c, &all, &choice);
-		print_message("  %s\n      %s\n", c->name, choice.reason);
-		assert_int_equal(choice.outcome, c->outcome);
-		assert_int_equal(choice.len, all.addresses_len);
-		address_format(&choice.address, address);
-		assert_string_equal(address, c->address ? c->address : "none");
-		assert_non_null(strstr(choice.reason, c->reason));
-		if (c->of)
-			check_candidate(&choice, c->of, c->because);
-		address_choice_fini(&choice);
-	}
+	for (size_t i = 0; i < len; i++)
+		run_case(&cases[i], NULL);
 }
 
 static void test_derived(void **state)
@@ -548,6 +922,13 @@ static void test_wished(void **state)
 {
 	(void)state;
 	run_cases(wished_cases, ARRAY_LEN(wished_cases));
+}
+
+static void test_vetoed(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(vetoed_cases); i++)
+		run_case(&vetoed_cases[i].layout, &vetoed_cases[i]);
 }
 
 static void test_ranks(void **state)
@@ -581,55 +962,131 @@ static void test_ranks(void **state)
 	address_choice_fini(&choice);
 }
 
+static void replace(char *text, char from, char to)
+{
+	for (; *text; text++)
+		if (*text == from)
+			*text = to;
+}
+
 static void test_json(void **state)
 {
 	static const struct {
 		const char *layout;
 		const char *wish;
-		const char *expected; /* ' for " */
+		const char *vetoes;
+		const char *expected; /* ' for ", ~ for ' */
 	} cases[] = {
-		{ "lo 127.0.0.1/8; eth0=veth 10.0.0.5/24 default,metric=7", NULL,
+		{ "lo 127.0.0.1/8; eth0=veth 10.0.0.5/24 default,metric=7", NULL, NULL,
 		  "{'outcome':'chosen','address':'10.0.0.5','interface':'eth0',"
 		  "'reason':'10.0.0.5 on eth0: default route, metric 7','candidates':["
 		  "{'address':'10.0.0.5','interface':'eth0','kind':'veth','excluded':false,'rank':0,"
-		  "'reason':'default route, metric 7, virtual (veth)'},"
+		  "'reason':'default route, metric 7, virtual (veth)','holder':null},"
 		  "{'address':'127.0.0.1','interface':'lo','kind':'','excluded':true,'rank':null,"
-		  "'reason':'loopback'}]}" },
-		{ "lo", NULL,
+		  "'reason':'loopback','holder':null}]}" },
+		{ "lo", NULL, NULL,
 		  "{'outcome':'none','address':null,'interface':null,"
 		  "'reason':'this host has no usable address: its interfaces have none at all; "
 		  "waiting for the network, or name one with --address','candidates':[]}" },
-		{ "eth0 10.0.0.5/24; eth1 10.1.0.5/24", NULL,
+		{ "eth0 10.0.0.5/24; eth1 10.1.0.5/24", NULL, NULL,
 		  "{'outcome':'ambiguous','address':null,'interface':null,"
 		  "'reason':'10.0.0.5 on eth0, 10.1.0.5 on eth1 are equal by every rule, and no route "
 		  "tells them apart; name one with --address (an address, an interface name or a "
 		  "CIDR)','candidates':["
 		  "{'address':'10.0.0.5','interface':'eth0','kind':'','excluded':false,'rank':0,"
-		  "'reason':'no default route'},"
+		  "'reason':'no default route','holder':null},"
 		  "{'address':'10.1.0.5','interface':'eth1','kind':'','excluded':false,'rank':0,"
-		  "'reason':'no default route'}]}" },
-		{ "eth0 ghost 10.0.0.5/24", "eth1",
+		  "'reason':'no default route','holder':null}]}" },
+		{ "eth0 ghost 10.0.0.5/24", "eth1", NULL,
 		  "{'outcome':'unsatisfiable','address':null,'interface':null,"
 		  "'reason':'--address eth1 cannot be satisfied: this host has no such interface (and "
 		  "it is no address and no CIDR); the host has 10.0.0.5','candidates':["
 		  "{'address':'10.0.0.5','interface':null,'kind':'','excluded':true,'rank':null,"
-		  "'reason':'not what --address eth1 names'}]}" },
+		  "'reason':'not what --address eth1 names','holder':null}]}" },
+		{ "eth0 10.0.0.5/24", NULL, "10.0.0.5 lists b",
+		  "{'outcome':'vetoed','address':null,'interface':null,"
+		  "'reason':'no address of this host is its own: 10.0.0.5 on eth0 is also on host ~b~ "
+		  "(node n-b); give this host an address that no other host has, or name one with "
+		  "--address','candidates':["
+		  "{'address':'10.0.0.5','interface':'eth0','kind':'','excluded':true,'rank':null,"
+		  "'reason':'also on host ~b~ (node n-b): an address that two live hosts have says "
+		  "nothing','holder':'host ~b~ (node n-b)'}]}" },
 	};
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		CLEAN(interfaces) struct interfaces all = layout(cases[i].layout);
+		const struct veto_list list = vetoes(cases[i].vetoes);
 		struct address_choice choice;
 
-		address_choose(
-			&(struct address_question){ .interfaces = &all, .wish = cases[i].wish },
-			&choice);
+		address_choose(&(struct address_question){ .interfaces = &all,
+							   .wish = cases[i].wish,
+							   .vetoes = list.items,
+							   .vetoes_len = list.len },
+			       &choice);
+		free(list.items);
 		CLEAN(json) struct cJSON *json = address_choice_to_json(&choice);
 		CLEAN(str) char *text = json_text(json);
 
-		for (char *quote = strchr(text, '"'); quote; quote = strchr(quote, '"'))
-			*quote = '\'';
+		replace(text, '\'', '~');
+		replace(text, '"', '\'');
 		assert_string_equal(text, cases[i].expected);
 		address_choice_fini(&choice);
+	}
+}
+
+static void test_table(void **state)
+{
+	static const struct {
+		const char *layout;
+		const char *wish;
+		const char *vetoes;
+		const char *expected;
+	} cases[] = {
+		{ "lo 127.0.0.1/8; e0 10.0.0.5/24 default; docker0=bridge 172.17.0.1/16; "
+		  "wg0=wireguard 10.8.0.2/24; eth1 10.1.0.5/24",
+		  NULL, "10.1.0.5 claims b",
+		  "RANK  ADDRESS     INTERFACE  KIND       VERDICT    REASON\n"
+		  "0     10.0.0.5    e0         -          chosen     default route, metric 0\n"
+		  "1     10.8.0.2    wg0        wireguard  candidate  no default route, virtual "
+		  "(wireguard)\n"
+		  "-     127.0.0.1   lo         -          dropped    loopback\n"
+		  "-     172.17.0.1  docker0    bridge     dropped    a bridge with neither a default "
+		  "route nor the route to etcd through it\n"
+		  "-     10.1.0.5    eth1       -          vetoed     also on host 'b' (node n-b): an "
+		  "address that two live hosts have says nothing\n" },
+		{ "e0 10.0.0.5/24; e1=veth 10.2.0.5/24; e2 10.1.0.5/24", NULL, NULL,
+		  "RANK  ADDRESS   INTERFACE  KIND  VERDICT    REASON\n"
+		  "0     10.0.0.5  e0         -     equal      no default route\n"
+		  "0     10.1.0.5  e2         -     equal      no default route\n"
+		  "1     10.2.0.5  e1         veth  candidate  no default route, virtual (veth)\n" },
+		{ "e0 ghost 10.0.0.5/24; e1 10.1.0.5/24; e2 10.2.0.5/24", "10.1.0.5",
+		  "10.1.0.5 claims b; 10.2.0.5 claims b",
+		  "RANK  ADDRESS   INTERFACE  KIND  VERDICT  REASON\n"
+		  "-     10.0.0.5  -          -     dropped  not what --address 10.1.0.5 names\n"
+		  "-     10.1.0.5  e1         -     vetoed   claimed by host 'b' (node n-b)\n"
+		  "-     10.2.0.5  e2         -     dropped  not what --address 10.1.0.5 names\n" },
+		{ "e0 2001:db8::5/64", NULL, "2001:db8::5 lists \033[31mb\n",
+		  "RANK  ADDRESS      INTERFACE  KIND  VERDICT  REASON\n"
+		  "-     2001:db8::5  e0         -     vetoed   also on host '?[31mb' (node n-?[31mb): "
+		  "an address that two live hosts have says nothing\n" },
+		{ "", NULL, NULL, "RANK  ADDRESS  INTERFACE  KIND  VERDICT  REASON\n" },
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		CLEAN(interfaces) struct interfaces all = layout(cases[i].layout);
+		const struct veto_list list = vetoes(cases[i].vetoes);
+		struct address_choice choice;
+
+		address_choose(&(struct address_question){ .interfaces = &all,
+							   .wish = cases[i].wish,
+							   .vetoes = list.items,
+							   .vetoes_len = list.len },
+			       &choice);
+		CLEAN(str) char *text = address_choice_to_table(&choice);
+
+		assert_string_equal(text, cases[i].expected);
+		address_choice_fini(&choice);
+		free(list.items);
 	}
 }
 
@@ -753,6 +1210,35 @@ static void shuffle(void *items, size_t len, size_t size)
 		swap(items, size, i - 1, below((unsigned int)i));
 }
 
+static void random_vetoes(struct veto_list *list)
+{
+	static const char *const holders[] = { "host 'b' (node y)", "host 'c' (node z)", "" };
+	const unsigned int len = one_in(2) ? 0 : below(6);
+
+	for (unsigned int i = 0; i < len; i++) {
+		struct address_veto veto = { .address = random_address(), .claimed = one_in(3) };
+
+		memccpy(veto.holder, holders[below(ARRAY_LEN(holders))], '\0', sizeof(veto.holder));
+		GROW(list->items, list->len, list->cap);
+		list->items[list->len++] = veto;
+	}
+}
+
+/* The contract's vetoes, said a second time. */
+static bool is_vetoed(const struct address_question *q, const struct address *address)
+{
+	bool claimed = false;
+	bool listed = false;
+
+	for (size_t i = 0; i < q->vetoes_len; i++) {
+		const bool same = address_equal(&q->vetoes[i].address, address);
+
+		claimed |= same && q->vetoes[i].claimed;
+		listed |= same && !q->vetoes[i].claimed;
+	}
+	return claimed || (listed && !q->wish && !(q->own && address_equal(q->own, address)));
+}
+
 /* The contract's exclusions, said a second time and without the module's tables. */
 static bool may_be_chosen(const struct address_question *q, const struct interface_address *address)
 {
@@ -761,7 +1247,8 @@ static bool may_be_chosen(const struct address_question *q, const struct interfa
 
 	if (!link || !(link->flags & IFF_UP) || address_is_link_local(&address->address) ||
 	    address_is_unusable(&address->address) ||
-	    (address->flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)))
+	    (address->flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) ||
+	    is_vetoed(q, &address->address))
 		return false;
 	if (q->wish)
 		return true;
@@ -792,6 +1279,35 @@ static bool some_entry_may_be_chosen(const struct address_question *q,
 	return false;
 }
 
+/* Without vetoes there is none of it; and who is said to be vetoed would be kept without. */
+static void check_vetoes(const struct address_question *q, const struct address_choice *choice)
+{
+	struct address_question without = *q;
+	struct address_choice free_choice;
+	size_t vetoed = 0;
+
+	without.vetoes_len = 0;
+	address_choose(&without, &free_choice);
+	for (size_t i = 0; i < choice->len; i++) {
+		const struct address_candidate *candidate = &choice->candidates[i];
+		bool was_kept = false;
+
+		vetoed += candidate->vetoed;
+		assert_false(candidate->vetoed && !candidate->excluded);
+		for (size_t k = 0; k < free_choice.len; k++)
+			was_kept |= !free_choice.candidates[k].excluded &&
+				    address_equal(&free_choice.candidates[k].address,
+						  &candidate->address);
+		assert_true(was_kept || !candidate->vetoed);
+		assert_true(!candidate->vetoed || is_vetoed(q, &candidate->address));
+	}
+	assert_true(free_choice.outcome != ADDRESS_VETOED);
+	assert_true(vetoed || choice->outcome != ADDRESS_VETOED);
+	if (!vetoed)
+		assert_int_equal(choice->outcome, free_choice.outcome);
+	address_choice_fini(&free_choice);
+}
+
 static void check_choice(const struct address_question *q, const struct address_choice *choice)
 {
 	size_t kept = 0;
@@ -802,7 +1318,9 @@ static void check_choice(const struct address_question *q, const struct address_
 		assert_true(choice->candidates[i].excluded);
 	assert_int_equal(choice->len, q->interfaces->addresses_len);
 	assert_int_equal(kept == 0, choice->outcome == ADDRESS_NONE ||
-					    choice->outcome == ADDRESS_UNSATISFIABLE);
+					    choice->outcome == ADDRESS_UNSATISFIABLE ||
+					    choice->outcome == ADDRESS_VETOED);
+	check_vetoes(q, choice);
 	if (choice->outcome != ADDRESS_CHOSEN) {
 		assert_int_equal(choice->address.family, 0);
 		return;
@@ -832,13 +1350,15 @@ static void assert_same(const struct address_choice *a, const struct address_cho
 
 static void test_random_hosts(void **state)
 {
-	static const char *const wishes[] = { "10.0.0.5",   "127.0.0.1", "eth1",   "eth2",
-					      "10.0.0.0/8", "::/0",	 "fe80::1" };
-	size_t outcomes[4] = { 0 };
+	static const char *const wishes[] = { "10.0.0.5",   "127.0.0.1", "eth1",    "eth2",
+					      "10.0.0.0/8", "::/0",	 "fe80::1", "reach:db" };
+	size_t outcomes[ADDRESS_VETOED + 1] = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < 20000; i++) {
 		CLEAN(interfaces) struct interfaces all = { 0 };
+		struct veto_list list = { 0 };
+		const struct address own = random_address();
 		struct address_choice first;
 		struct address_choice second;
 
@@ -846,8 +1366,12 @@ static void test_random_hosts(void **state)
 		random_links(&all);
 		random_addresses(&all);
 		random_routes(&all);
+		random_vetoes(&list);
 		struct address_question question = { .interfaces = &all,
-						     .loopback_allowed = one_in(2) };
+						     .loopback_allowed = one_in(2),
+						     .vetoes = list.items,
+						     .vetoes_len = list.len,
+						     .own = one_in(3) ? &own : NULL };
 
 		if (one_in(3))
 			question.wish = wishes[below(ARRAY_LEN(wishes))];
@@ -859,13 +1383,16 @@ static void test_random_hosts(void **state)
 		shuffle(all.links, all.links_len, sizeof(*all.links));
 		shuffle(all.addresses, all.addresses_len, sizeof(*all.addresses));
 		shuffle(all.routes, all.routes_len, sizeof(*all.routes));
+		shuffle(list.items, list.len, sizeof(*list.items));
 		address_choose(&question, &second);
 		assert_same(&first, &second);
 		address_choice_fini(&first);
 		address_choice_fini(&second);
+		free(list.items);
 	}
-	print_message("  %zu chosen, %zu none, %zu ambiguous, %zu unsatisfiable\n", outcomes[0],
-		      outcomes[1], outcomes[2], outcomes[3]);
+	print_message("  %zu chosen, %zu none, %zu ambiguous, %zu unsatisfiable, %zu vetoed\n",
+		      outcomes[ADDRESS_CHOSEN], outcomes[ADDRESS_NONE], outcomes[ADDRESS_AMBIGUOUS],
+		      outcomes[ADDRESS_UNSATISFIABLE], outcomes[ADDRESS_VETOED]);
 	/* The random hosts must reach every outcome, or the property says little. */
 	for (size_t i = 0; i < ARRAY_LEN(outcomes); i++)
 		assert_true(outcomes[i] > 200);
@@ -875,7 +1402,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_derived),	     cmocka_unit_test(test_wished),
-		cmocka_unit_test(test_ranks),	     cmocka_unit_test(test_json),
+		cmocka_unit_test(test_vetoed),	     cmocka_unit_test(test_ranks),
+		cmocka_unit_test(test_json),	     cmocka_unit_test(test_table),
 		cmocka_unit_test(test_random_hosts),
 	};
 

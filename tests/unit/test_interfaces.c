@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The snapshot as a value: order, equality, copies and searches. */
+/*
+ * The snapshot as a value: order, equality, copies and searches; and whole hosts
+ * as a kernel told them (tests/data/netlink): messages, snapshot, choice.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,10 +10,18 @@
 
 #include <cmocka.h>
 
+#include <ctype.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "cmsnode/base/buf.h"
 #include "cmsnode/base/mem.h"
+#include "cmsnode/base/str.h"
+#include "cmsnode/network/address_choice.h"
 #include "cmsnode/network/interfaces.h"
+#include "cmsnode/network/netlink_parse.h"
 
 static struct address parsed(const char *text)
 {
@@ -273,6 +284,138 @@ static void test_search(void **state)
 	assert_null(interfaces_find(&all, &absent));
 }
 
+/* Recorded hosts */
+
+static int digit(char c)
+{
+	static const char digits[] = "0123456789abcdef";
+	const char *at = strchr(digits, c);
+
+	assert_true(c && at);
+	return (int)(at - digits);
+}
+
+/* Lines of hex digits; blank ones and those with '#' in front are not part of it. */
+static void read_hex(const char *name, struct buf *ret)
+{
+	const char *srcdir = getenv("srcdir");
+	CLEAN(str) char *path =
+		xasprintf("%s/tests/data/netlink/%s.hex", srcdir ? srcdir : ".", name);
+	FILE *file = fopen(path, "r");
+	char line[256];
+
+	if (!file)
+		fail_msg("%s not found: set srcdir to the source folder", path);
+	while (fgets(line, sizeof(line), file)) {
+		for (const char *at = line; *at != '#' && isxdigit((unsigned char)*at); at += 2) {
+			const char byte = (char)(digit(at[0]) << 4 | digit(at[1]));
+
+			assert_int_equal(buf_add(ret, &byte, 1), 0);
+		}
+	}
+	(void)fclose(file);
+	assert_true(ret->len > 0);
+}
+
+/* "NAME=KIND[+][<MASTER]" of each link, + for one that is up and has a carrier. */
+static char *describe_links(const struct interfaces *all)
+{
+	struct buf text = BUF_INIT(0);
+
+	for (size_t i = 0; i < all->links_len; i++) {
+		const struct interface_link *link = &all->links[i];
+		const struct interface_link *master = interfaces_link(all, link->master);
+		const unsigned int well = IFF_UP | IFF_RUNNING;
+
+		(void)buf_addf(&text, "%s%s=%s%s", i ? " " : "", link->name, link->kind,
+			       (link->flags & well) == well ? "+" : "");
+		if (master)
+			(void)buf_addf(&text, "<%s", master->name);
+	}
+	return buf_steal(&text);
+}
+
+static const struct recorded_case {
+	const char *name;
+	const char *links;
+	const char *store;
+	const char *expected;
+	const char *reason; /* a part of the sentence about the outcome */
+	const char *of; /* a candidate ... */
+	const char *because; /* ... and a part of its reason */
+} recorded_cases[] = {
+	{ "bond_vlan", "lo=+ eth0=+<bond0 eth1=+<bond0 bond0=bond+ bond0.100=vlan+ lb0=dummy+",
+	  NULL, "10.100.0.5", "10.100.0.5 on bond0.100: default route, metric 400", "192.168.50.5",
+	  "no default route" },
+	{ "bond_vlan", "lo=+ eth0=+<bond0 eth1=+<bond0 bond0=bond+ bond0.100=vlan+ lb0=dummy+",
+	  "192.168.50.5", "192.168.50.5", "towards etcd", "10.100.0.200", "virtual (dummy)" },
+	{ "vpn", "lo=+ eth0=+ eth1= tun0=tun+ wg0=wireguard+", NULL, "10.8.0.2",
+	  "10.8.0.2 on tun0: default route, metric 50", "10.9.0.2", "virtual (wireguard)" },
+	{ "vpn", "lo=+ eth0=+ eth1= tun0=tun+ wg0=wireguard+", "10.0.0.5", "10.0.0.5",
+	  "towards etcd", "10.8.0.2", "metric 50, virtual (tun)" },
+	{ "macvlan", "lo=+ eth0=macvlan+", NULL, "10.0.3.77",
+	  "10.0.3.77 on eth0: default route, metric 0", "10.0.3.77", "virtual (macvlan)" },
+	{ "ipvlan", "lo=+ eth0=ipvlan+", NULL, "10.0.3.78", "the only address left", "10.0.3.78",
+	  "virtual (ipvlan)" },
+	{ "k3s",
+	  "lo=+ eth0=+ eth1= flannel.1=vxlan+ cni0=bridge+ pod0=veth+ vethb0b0=veth+<cni0 "
+	  "kube-ipvs0=dummy",
+	  NULL, "192.168.1.20", "default route, metric 100", "10.42.0.0", "virtual (vxlan)" },
+	{ "k3s",
+	  "lo=+ eth0=+ eth1= flannel.1=vxlan+ cni0=bridge+ pod0=veth+ vethb0b0=veth+<cni0 "
+	  "kube-ipvs0=dummy",
+	  NULL, "192.168.1.20", "on eth0", "10.43.0.10", "its link is down" },
+	{ "proxmox", "lo=+ eth0=+<vmbr0 eth1= vmbr0=bridge+ tap100i0=tun+<vmbr0 vmbr0.20=vlan+",
+	  NULL, "10.10.0.2", "10.10.0.2 on vmbr0: default route, metric 0", "10.20.0.2",
+	  "no default route" },
+	{ "vrf_team", "lo=+ eth0=+<team0 eth1=+<mgmt mgmt=vrf+ team0=team+", NULL, "10.0.0.4",
+	  "10.0.0.4 on team0: default route, metric 7", "10.9.0.4",
+	  "default route, metric 0, in table 10" },
+};
+
+static void check_reason(const struct address_choice *choice, const struct recorded_case *c)
+{
+	const struct address wanted = parsed(c->of);
+
+	for (size_t i = 0; i < choice->len; i++)
+		if (address_equal(&choice->candidates[i].address, &wanted)) {
+			assert_non_null(strstr(choice->candidates[i].reason, c->because));
+			return;
+		}
+	fail_msg("%s is not listed", c->of);
+}
+
+static void test_recorded_hosts(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(recorded_cases); i++) {
+		const struct recorded_case *c = &recorded_cases[i];
+		CLEAN(interfaces) struct interfaces all = { 0 };
+		CLEAN(buf) struct buf messages = BUF_INIT(0);
+		struct address_question question = { .interfaces = &all };
+		struct address_choice choice;
+
+		read_hex(c->name, &messages);
+		assert_int_equal(netlink_parse(messages.data, messages.len, &all), 0);
+		interfaces_sort(&all);
+		CLEAN(str) char *links = describe_links(&all);
+
+		print_message("  %s: %s\n", c->name, links);
+		assert_string_equal(links, c->links);
+		if (c->store)
+			question.towards_store = parsed(c->store);
+		address_choose(&question, &choice);
+		print_message("      %s\n", choice.reason);
+		assert_int_equal(choice.outcome, ADDRESS_CHOSEN);
+		const struct address expected = parsed(c->expected);
+
+		assert_true(address_equal(&choice.address, &expected));
+		assert_non_null(strstr(choice.reason, c->reason));
+		check_reason(&choice, c);
+		address_choice_fini(&choice);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -280,6 +423,7 @@ int main(void)
 		cmocka_unit_test(test_equal_sees_each_field),
 		cmocka_unit_test(test_copy_and_empty),
 		cmocka_unit_test(test_search),
+		cmocka_unit_test(test_recorded_hosts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,7 @@
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <malloc.h>
 #include <net/if.h>
 #include <sched.h>
 #include <spawn.h>
@@ -45,6 +46,15 @@
 #include "cmsnode/network/interfaces.h"
 #include "cmsnode/network/netlink.h"
 #include "cmsnode/network/netlink_parse.h"
+
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+size_t __sanitizer_get_current_allocated_bytes(void); /* gcc installs no header */
+#endif
 
 extern char **environ;
 
@@ -588,7 +598,9 @@ static struct {
 	bool mark_next; /* ... in their first message */
 	int silent; /* answers to come that time out */
 	int broken; /* reads of events to come that fail for good */
+	int truncated; /* reads of events to come that were too long for the reader */
 	int event_buffer; /* bytes, seen at the last read of events */
+	int events; /* reads of events that brought something, or told of a loss */
 	bool foreign_events; /* events seem to come from another process */
 } faults;
 
@@ -628,6 +640,12 @@ int nl_recv(struct nl_sock *sock, struct sockaddr_nl *from, unsigned char **data
 		return -NLE_AGAIN;
 	const int n = real(sock, from, data, creds);
 
+	if (events && (n > 0 || n == -NLE_NOMEM))
+		faults.events++;
+	if (events && n > 0 && use_up(&faults.truncated)) {
+		free(*data);
+		return -NLE_MSG_TRUNC;
+	}
 	if (events && n > 0 && faults.foreign_events)
 		from->nl_pid = 4711;
 	if (!events && n > 0 && faults.mark_next) {
@@ -649,21 +667,26 @@ struct kernel {
 
 static struct kernel *kernel; /* also for the log's sink, which has no context */
 
-static bool run_ip(const char *arguments)
+static pid_t spawn_ip(const char *arguments)
 {
 	CLEAN(str_list) struct str_list words = { 0 };
 	char *argv[32] = { NULL };
 	pid_t pid;
-	int status;
 
 	str_list_split(&words, "ip", ' ');
 	str_list_split(&words, arguments, ' ');
 	assert_true(words.len < ARRAY_LEN(argv));
 	for (size_t i = 0; i < words.len; i++)
 		argv[i] = words.items[i];
-	if (posix_spawnp(&pid, "ip", NULL, NULL, argv, environ) != 0)
-		return false;
-	if (waitpid(pid, &status, 0) != pid)
+	return posix_spawnp(&pid, "ip", NULL, NULL, argv, environ) == 0 ? pid : -1;
+}
+
+static bool run_ip(const char *arguments)
+{
+	const pid_t pid = spawn_ip(arguments);
+	int status;
+
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return false;
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
@@ -674,18 +697,28 @@ static void ip(const char *arguments)
 		fail_msg("ip %s", arguments);
 }
 
-static void ip_batch(const char *commands)
+static pid_t spawn_ip_batch(const char *commands, char path[static 64])
 {
-	char path[] = "/tmp/test_netlink.XXXXXX";
+	(void)snprintf(path, 64, "/tmp/test_netlink.XXXXXX");
 	CLEAN(fd) int fd = mkstemp(path);
 
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, commands, strlen(commands)), strlen(commands));
 	CLEAN(str) char *arguments = xasprintf("-batch %s", path);
-	const bool ok = run_ip(arguments);
+
+	return spawn_ip(arguments);
+}
+
+static void ip_batch(const char *commands)
+{
+	char path[64];
+	const pid_t pid = spawn_ip_batch(commands, path);
+	int status = -1;
+	const pid_t ended = waitpid(pid, &status, 0);
 
 	(void)unlink(path);
-	assert_true(ok);
+	assert_int_equal(ended, pid);
+	assert_int_equal(status, 0);
 }
 
 static void note_log(enum log_level level, const char *module, const char *text)
@@ -1068,6 +1101,16 @@ static void test_nothing_of_interest(void **state)
 	assert_int_equal(faults.requests, 6);
 }
 
+static size_t count_added(const struct kernel *k)
+{
+	const struct interfaces *all = netlink_snapshot(k->netlink);
+	size_t added = 0;
+
+	for (size_t i = 0; i < all->addresses_len; i++)
+		added += all->addresses[i].prefix == 32;
+	return added;
+}
+
 static void test_lost_events(void **state)
 {
 	CLEAN(buf) struct buf commands = BUF_INIT(0);
@@ -1086,11 +1129,199 @@ static void test_lost_events(void **state)
 	/* Root may go beyond the system's limit. */
 	assert_true(faults.event_buffer >= 1 << 20);
 	assert_non_null(find(k, "10.1.15.250"));
-	size_t added = 0;
+	assert_int_equal(count_added(k), 4000);
+}
 
-	for (size_t i = 0; i < netlink_snapshot(k->netlink)->addresses_len; i++)
-		added += netlink_snapshot(k->netlink)->addresses[i].prefix == 32;
-	assert_int_equal(added, 4000);
+/* The storm */
+
+enum {
+	STORM_ADDED = 7000,
+	STORM_REMOVED = 3000,
+	STORM_AT_MOST_MS = 60000,
+	/* netlink.c: timers fire at least this far apart, each dumps at most so often. */
+	DUMPS_APART_MS = 200,
+	REQUESTS_EACH = 5 * 3,
+	MEMORY_AT_MOST = 2 << 20, /* live, behind the storm */
+	PEAK_AT_MOST_KB = 16 << 10, /* resident, in its midst */
+};
+
+/* "10.I.J.K" of the i-th address. */
+static void storm_address(int i, char ret[static 32])
+{
+	(void)snprintf(ret, 32, "10.1%02d.%d.%d", i / 40000, i / 200 % 200, i % 200 + 1);
+}
+
+/* Of every seven added three are removed again, soon behind: 10,000 changes. */
+static char *storm_commands(void)
+{
+	struct buf commands = BUF_INIT(0);
+	char text[32];
+
+	for (int i = 0; i < STORM_ADDED; i++) {
+		storm_address(i, text);
+		(void)buf_addf(&commands, "addr add %s/32 dev docker0\n", text);
+		for (int k = i - 6; i % 7 == 6 && k < i - 3; k++) {
+			storm_address(k, text);
+			(void)buf_addf(&commands, "addr del %s/32 dev docker0\n", text);
+		}
+	}
+	return buf_steal(&commands);
+}
+
+static size_t memory_in_use(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+	return __sanitizer_get_current_allocated_bytes();
+#else
+	const struct mallinfo2 info = mallinfo2();
+
+	return info.uordblks + info.hblkhd;
+#endif
+}
+
+/* A line of /proc/self/status in kB, or -1. */
+static long memory_status(const char *field)
+{
+	FILE *file = fopen("/proc/self/status", "r");
+	char line[256];
+	long value = -1;
+
+	while (file && value < 0 && fgets(line, sizeof(line), file))
+		if (str_starts(line, field))
+			value = strtol(line + strlen(field), NULL, 10);
+	if (file)
+		(void)fclose(file);
+	return value;
+}
+
+/* From now on VmHWM tells the peak since now. */
+static bool forget_peak(void)
+{
+	CLEAN(fd) int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+
+	return fd >= 0 && write(fd, "5", 1) == 1;
+}
+
+static void check_peak(long before_kb)
+{
+#ifdef __SANITIZE_ADDRESS__
+	/* It keeps freed memory for a while, which says nothing about us. */
+	(void)before_kb;
+#else
+	const long growth_kb = memory_status("VmHWM:") - before_kb;
+
+	print_message("  resident at most %ld kB more\n", growth_kb);
+	assert_in_range(growth_kb + PEAK_AT_MOST_KB, 0, 2 * PEAK_AT_MOST_KB);
+#endif
+}
+
+/* Runs the loop until the program has ended; the number of calls of run_for(). */
+static unsigned int run_until_ended(struct kernel *k, pid_t pid)
+{
+	const int64_t deadline_ms = clock_now_ms() + STORM_AT_MOST_MS;
+	unsigned int runs = 0;
+	int status = -1;
+	pid_t ended = 0;
+
+	while (!ended && clock_now_ms() < deadline_ms) {
+		run_for(k, 10);
+		runs++;
+		ended = waitpid(pid, &status, WNOHANG);
+	}
+	assert_int_equal(ended, pid);
+	assert_int_equal(status, 0);
+	return runs;
+}
+
+static void check_storm_snapshot(const struct kernel *k)
+{
+	assert_int_equal(count_added(k), STORM_ADDED - STORM_REMOVED);
+	for (int i = 0; i < STORM_ADDED; i++) {
+		char text[32];
+
+		storm_address(i, text);
+		assert_int_equal(!find(k, text), i % 7 < 3);
+	}
+	assert_non_null(find(k, "10.0.0.5"));
+}
+
+static void test_storm(void **state)
+{
+	CLEAN(str) char *commands = storm_commands();
+	struct kernel *k = *state;
+	char path[64];
+
+	start_netlink(k);
+	settle(k);
+	faults.events = 0;
+	const bool peak = forget_peak();
+	const long before_kb = memory_status("VmRSS:");
+	const size_t before = memory_in_use();
+	const unsigned int first_turn = ev_iteration(k->loop);
+	const int64_t begin_ms = clock_now_ms();
+	unsigned int runs = run_until_ended(k, spawn_ip_batch(commands, path));
+
+	(void)unlink(path);
+	while (count_added(k) != STORM_ADDED - STORM_REMOVED &&
+	       clock_now_ms() < begin_ms + STORM_AT_MOST_MS) {
+		run_for(k, 10);
+		runs++;
+	}
+	const int64_t took_ms = clock_now_ms() - begin_ms;
+	const unsigned int turns = ev_iteration(k->loop) - first_turn;
+
+	print_message("  %lld ms: %d reads of events, %d requests, %u turns, %d changes told\n",
+		      (long long)took_ms, faults.events, faults.requests, turns, k->changes);
+	check_storm_snapshot(k);
+	assert_in_range(k->changes, 1, took_ms / DUMPS_APART_MS + 2);
+	assert_in_range(faults.requests, 3, REQUESTS_EACH * (took_ms / DUMPS_APART_MS + 2));
+	/* A turn has a cause: something to read, a timer of ours, or (two of them) run_for()'s. */
+	assert_in_range(turns, 1, (unsigned int)(faults.events + k->changes) + 3 * runs + 100);
+	assert_in_range(memory_in_use(), 0, before + MEMORY_AT_MOST);
+	if (peak)
+		check_peak(before_kb);
+	settle(k);
+	const unsigned int quiet_turn = ev_iteration(k->loop);
+
+	run_for(k, 1000);
+	assert_int_equal(faults.requests, 0);
+	assert_in_range(ev_iteration(k->loop) - quiet_turn, 1, 4);
+}
+
+static enum address_outcome outcome_now(const struct kernel *k)
+{
+	const struct address_question question = { .interfaces = netlink_snapshot(k->netlink) };
+	struct address_choice choice;
+
+	address_choose(&question, &choice);
+	const enum address_outcome outcome = choice.outcome;
+
+	print_message("  %s\n", choice.reason);
+	address_choice_fini(&choice);
+	return outcome;
+}
+
+static void test_all_addresses_lost_and_back(void **state)
+{
+	struct kernel *k = *state;
+
+	start_netlink(k);
+	settle(k);
+	assert_int_equal(outcome_now(k), ADDRESS_CHOSEN);
+	ip_batch("addr flush dev eth0\naddr flush dev docker0\naddr flush dev lo\n");
+	wait_for_changes(k, 1);
+	run_for(k, 500);
+	assert_int_equal(netlink_snapshot(k->netlink)->addresses_len, 0);
+	/* With its addresses IPv4 loses its routes. */
+	assert_int_equal(netlink_snapshot(k->netlink)->routes_len, 0);
+	assert_int_equal(outcome_now(k), ADDRESS_NONE);
+	k->changes = 0;
+	ip_batch("addr add 127.0.0.1/8 dev lo\naddr add 10.0.0.5/24 dev eth0\n"
+		 "route add default via 10.0.0.1 metric 512\n");
+	wait_for_changes(k, 1);
+	run_for(k, 500);
+	assert_non_null(find(k, "10.0.0.5"));
+	assert_int_equal(outcome_now(k), ADDRESS_CHOSEN);
 }
 
 static void test_foreign_events(void **state)
@@ -1172,6 +1403,20 @@ static void test_broken_event_socket(void **state)
 	ip("addr add 10.0.0.78/24 dev eth0");
 	wait_for_changes(k, 1);
 	assert_non_null(find(k, "10.0.0.78"));
+}
+
+static void test_events_too_long(void **state)
+{
+	struct kernel *k = *state;
+
+	start_netlink(k);
+	settle(k);
+	faults.truncated = 1000;
+	ip("addr add 10.0.0.77/24 dev eth0");
+	wait_for_changes(k, 1);
+	assert_true(faults.truncated < 1000);
+	assert_non_null(find(k, "10.0.0.77"));
+	assert_null(strstr(k->log, "opening a new socket"));
 }
 
 static void test_source(void **state)
@@ -1262,10 +1507,13 @@ int main(void)
 		KERNEL_TEST(test_unrest_is_told_within_a_second),
 		KERNEL_TEST(test_nothing_of_interest),
 		KERNEL_TEST(test_lost_events),
+		KERNEL_TEST(test_storm),
+		KERNEL_TEST(test_all_addresses_lost_and_back),
 		KERNEL_TEST(test_foreign_events),
 		KERNEL_TEST(test_interrupted_dumps),
 		KERNEL_TEST(test_silent_kernel),
 		KERNEL_TEST(test_broken_event_socket),
+		KERNEL_TEST(test_events_too_long),
 		KERNEL_TEST(test_source),
 	};
 

@@ -23,6 +23,13 @@
  *
  * A wish lifts every exclusion but those that leave an address unreachable:
  * link-local, tentative, and a link that is down or gone.
+ *
+ * Vetoes: an address that a live node of another host claims, or only lists
+ * among its own, is no evidence of anything (two hosts may have the same
+ * docker0), so it is dropped from what is derived. A wish gives way to a claim
+ * only: docker0's address is listed by every host that has one, yet it may be
+ * what the operator means. A list never takes from this node what it had before.
+ * Loopback is no way out of a veto: the other host shows that it would be wrong.
  */
 #ifndef CMSNODE_NETWORK_ADDRESS_CHOICE_H
 #define CMSNODE_NETWORK_ADDRESS_CHOICE_H
@@ -39,17 +46,34 @@ enum address_outcome {
 	ADDRESS_CHOSEN,
 	ADDRESS_NONE,		/* no candidate yet: wait and say so */
 	ADDRESS_AMBIGUOUS,	/* two candidates of equal rank: --address would settle it */
-	ADDRESS_UNSATISFIABLE,	/* the explicit wish matches nothing */
+	ADDRESS_UNSATISFIABLE,	/* the explicit wish matches nothing, or only what is claimed */
+	ADDRESS_VETOED,		/* every candidate is an address that another host has too */
+};
+
+#define ADDRESS_HOLDER_SIZE 192
+
+/* What one live node of another host says about one address. */
+struct address_veto {
+	struct address address;
+	bool claimed;		/* as its own address; else it only lists it */
+	char holder[ADDRESS_HOLDER_SIZE];	/* for people: "host 'x' (node y)" */
 };
 
 struct address_question {
 	const struct interfaces *interfaces;
-	/* --address: NULL, or an address, an interface name, a CIDR */
+	/* --address: NULL, or an address, an interface name, a CIDR, "reach:HOST" */
 	const char *wish;
-	/* source address towards etcd (or reach:HOST), family 0 = unknown */
+	/*
+	 * source address towards etcd; towards HOST if the wish is reach:HOST. Family 0 = unknown
+	 */
 	struct address towards_store;
 	/* every etcd endpoint is loopback: 127.0.0.1 is taken if nothing else is left */
 	bool loopback_allowed;
+	/* by other hosts only, in any order; the same address may occur several times */
+	const struct address_veto *vetoes;
+	size_t vetoes_len;
+	/* what this node id claimed last; NULL or family 0 = nothing */
+	const struct address *own;
 };
 
 struct address_candidate {
@@ -57,8 +81,11 @@ struct address_candidate {
 	char link[16];
 	char kind[16];		/* "" = hardware */
 	bool excluded;
+	bool vetoed;		/* excluded for a veto, and for nothing else */
 	int rank;		/* 0 = best; undefined when excluded */
 	char *reason;		/* the rule that kept or dropped it, a phrase for people */
+	/* NULL, or the holder of the veto on it, whether it counts or not */
+	char *holder;
 };
 
 struct address_choice {
@@ -75,11 +102,19 @@ void address_choice_fini(struct address_choice *choice);
 void address_choose(const struct address_question *question, struct address_choice *ret);
 
 /*
- * {"outcome": "chosen"|"none"|"ambiguous"|"unsatisfiable", "address", "interface",
- * "reason", "candidates": [{"address","interface","kind","excluded","rank","reason"}]};
- * address and interface are null unless chosen, rank is null when excluded. The
- * caller frees.
+ * {"outcome": "chosen"|"none"|"ambiguous"|"unsatisfiable"|"vetoed", "address",
+ * "interface", "reason", "candidates": [{"address","interface","kind","excluded",
+ * "rank","reason","holder"}]}; address and interface are null unless chosen, rank is
+ * null when excluded, holder is null without a veto. The caller frees.
  */
 struct cJSON *address_choice_to_json(const struct address_choice *choice);
+
+/*
+ * The candidates as lines for people, in aligned columns under a line of titles:
+ * RANK ADDRESS INTERFACE KIND VERDICT REASON. The verdict is chosen, equal (to the
+ * best, which makes the choice ambiguous), candidate, vetoed or dropped; "-" stands
+ * for nothing. Each line ends in a newline. The caller frees.
+ */
+char *address_choice_to_table(const struct address_choice *choice);
 
 #endif
