@@ -20,6 +20,7 @@
 #include "cmsnode/base/json.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
+#include "cmsnode/identity/identity.h"
 #include "cmsnode/identity/identity_file.h"
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
@@ -55,20 +56,90 @@ static void put(const char *dir, const char *text)
 	assert_int_equal(fclose(file), 0);
 }
 
-static void what_is_written_is_read(void **state)
-{
-	static const char *const ids[] = { "n-001aff0304050607", "box.example", "a" };
-	const char *dir = *state;
+#define UUID "aaaaaaaa-0000-4000-8000-00000000000a"
+#define MAC_1 "02:00:00:00:00:01"
+#define MAC_2 "02:00:00:00:00:02"
 
-	for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
-		CLEAN(str) char *id = NULL;
+static void what_is_saved_is_loaded(void **state)
+{
+	static const struct {
+		const char *id;
+		enum identity_source source;
+		const char *uuid, *macs;
+	} cases[] = {
+		{ "n-001aff0304050607", IDENTITY_RANDOM, UUID, MAC_1 "," MAC_2 },
+		{ "i-0a1b2c3d4e5f60718", IDENTITY_EC2, UUID, "" },
+		{ "m-001aff0304050607", IDENTITY_MACHINE_ID, "", MAC_1 },
+		{ "box", IDENTITY_STATE_FILE, "", "" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		CLEAN(identity_record) struct identity_record record = { .source = cases[i].source,
+									 .created_at = 1234.5 };
+		CLEAN(identity_record) struct identity_record loaded = { 0 };
 		struct err err = { 0 };
 
-		assert_int_equal(identity_file_write(dir, ids[i], "random", &err), 0);
-		assert_int_equal(identity_file_read(dir, &id, &err), 0);
-		assert_string_equal(id, ids[i]);
+		(void)snprintf(record.id, sizeof(record.id), "%s", cases[i].id);
+		(void)snprintf(record.product_uuid, sizeof(record.product_uuid), "%s",
+			       cases[i].uuid);
+		str_list_split(&record.macs, cases[i].macs, ',');
+		assert_int_equal(identity_file_save(*state, &record, &err), 0);
+		assert_int_equal(identity_file_load(*state, &loaded, &err), 0);
+		assert_string_equal(loaded.id, cases[i].id);
+		assert_int_equal(loaded.source, cases[i].source);
+		assert_string_equal(loaded.product_uuid, cases[i].uuid);
+		assert_true(str_list_equal(&loaded.macs, &record.macs));
+		assert_true(loaded.created_at == 1234.5);
 	}
 }
+
+/* The most that can be saved fits under the ceiling of what is loaded. */
+static void the_largest_record_fits(void **state)
+{
+	CLEAN(identity_record) struct identity_record record = { .source = IDENTITY_MACHINE_ID,
+								 .product_uuid = UUID,
+								 .created_at = 1792099200.123456 };
+	CLEAN(identity_record) struct identity_record loaded = { 0 };
+
+	memset(record.id, 'a', NODE_ID_MAX);
+	for (int i = 0; i < IDENTITY_MACS_MAX; i++)
+		str_list_take(&record.macs, xasprintf("02:00:00:00:00:00:00:%02x", i));
+	assert_int_equal(identity_file_save(*state, &record, NULL), 0);
+	assert_int_equal(identity_file_load(*state, &loaded, NULL), 0);
+	assert_true(str_list_equal(&loaded.macs, &record.macs));
+}
+
+static void files_of_other_versions(void **state)
+{
+	static const struct {
+		const char *text, *id;
+		enum identity_source source;
+		double created_at;
+	} cases[] = {
+		/* as version 0.1 wrote it */
+		{ "{\"id\":\"n-001aff0304050607\",\"source\":\"random\",\"created_at\":7}\n",
+		  "n-001aff0304050607", IDENTITY_RANDOM, 7 },
+		{ "{\"id\":\"Box\"}", "box", IDENTITY_STATE_FILE, 0 },
+		{ "{\"id\":\"box\",\"source\":\"oracle\",\"more\":[1]}", "box", IDENTITY_STATE_FILE,
+		  0 },
+		{ "{\"id\":\"box\",\"source\":7,\"product_uuid\":\"\",\"macs\":[]}", "box",
+		  IDENTITY_STATE_FILE, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		CLEAN(identity_record) struct identity_record record = { 0 };
+
+		put(*state, cases[i].text);
+		assert_int_equal(identity_file_load(*state, &record, NULL), 0);
+		assert_string_equal(record.id, cases[i].id);
+		assert_int_equal(record.source, cases[i].source);
+		assert_true(record.created_at == cases[i].created_at);
+		assert_string_equal(record.product_uuid, "");
+		assert_int_equal(record.macs.len, 0);
+	}
+}
+
+static const struct identity_record box = { .id = "box", .source = IDENTITY_RANDOM };
 
 static void the_file_is_private_and_complete(void **state)
 {
@@ -83,7 +154,7 @@ static void the_file_is_private_and_complete(void **state)
 	FILE *file = fopen(fresh, "w");
 	assert_non_null(file);
 	assert_int_equal(fclose(file), 0);
-	assert_int_equal(identity_file_write(dir, "box", "random", NULL), 0);
+	assert_int_equal(identity_file_save(dir, &box, NULL), 0);
 	(void)umask(before);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
@@ -103,12 +174,13 @@ static void the_file_is_private_and_complete(void **state)
 
 static void no_file_is_no_error(void **state)
 {
-	char *id = (char *)"x";
+	struct identity_record record = { .id = "x" };
 
-	assert_int_equal(identity_file_read(*state, &id, NULL), 0);
-	assert_null(id);
-	assert_int_equal(identity_file_read("/nonexistent/dir", &id, NULL), 0);
-	assert_null(id);
+	assert_int_equal(identity_file_load(*state, &record, NULL), 0);
+	assert_string_equal(record.id, "");
+	memcpy(record.id, "x", 2);
+	assert_int_equal(identity_file_load("/nonexistent/dir", &record, NULL), 0);
+	assert_string_equal(record.id, "");
 }
 
 static void damaged_files_are_told_with_the_remedy(void **state)
@@ -124,16 +196,22 @@ static void damaged_files_are_told_with_the_remedy(void **state)
 		{ "{\"id\":7}", "no text \"id\" in it" },
 		{ "{\"id\":\"a b\"}", "'a b' may hold only letters" },
 		{ "{\"id\":\"\"}", "'' must begin with a letter" },
+		{ "{\"id\":\"a\",\"product_uuid\":7}", "\"product_uuid\" is no text" },
+		{ "{\"id\":\"a\",\"product_uuid\":\"x\"}", "\"product_uuid\" is no UUID" },
+		{ "{\"id\":\"a\",\"macs\":\"x\"}", "\"macs\" is no list of texts" },
+		{ "{\"id\":\"a\",\"macs\":[\"" MAC_1 "\",7]}", "\"macs\" is no list of texts" },
+		{ "{\"id\":\"a\",\"macs\":[\"" MAC_1 "\",\"x\"]}",
+		  "'x' in \"macs\" is no MAC address" },
 	};
 	const char *dir = *state;
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		char *id = (char *)"untouched";
+		struct identity_record record = { .id = "untouched" };
 		struct err err = { 0 };
 
 		put(dir, cases[i].text);
-		assert_int_equal(identity_file_read(dir, &id, &err), -EINVAL);
-		assert_string_equal(id, "untouched");
+		assert_int_equal(identity_file_load(dir, &record, &err), -EINVAL);
+		assert_string_equal(record.id, "untouched");
 		assert_non_null(strstr(err.msg, "/node-id is damaged ("));
 		assert_non_null(strstr(err.msg, cases[i].why));
 		assert_non_null(strstr(err.msg, "--node-id ID keeps the old one"));
@@ -146,16 +224,16 @@ static void long_files_and_links_are_refused(void **state)
 	CLEAN(str) char *path = xasprintf("%s/node-id", dir);
 	CLEAN(str) char *blanks = xmalloc(5001);
 	struct err err = { 0 };
-	char *id = NULL;
+	struct identity_record record;
 
 	memset(blanks, ' ', 5000);
 	blanks[5000] = '\0';
 	put(dir, blanks);
-	assert_int_equal(identity_file_read(dir, &id, &err), -EINVAL);
+	assert_int_equal(identity_file_load(dir, &record, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "too long"));
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(symlink("/etc/passwd", path), 0);
-	assert_int_equal(identity_file_read(dir, &id, &err), -ELOOP);
+	assert_int_equal(identity_file_load(dir, &record, &err), -ELOOP);
 	assert_non_null(strstr(err.msg, path));
 }
 
@@ -164,14 +242,16 @@ static void a_directory_that_is_missing_is_named(void **state)
 	CLEAN(str) char *dir = xasprintf("%s/missing", (const char *)*state);
 	struct err err = { 0 };
 
-	assert_int_equal(identity_file_write(dir, "box", "random", &err), -ENOENT);
+	assert_int_equal(identity_file_save(dir, &box, &err), -ENOENT);
 	assert_non_null(strstr(err.msg, "/missing/node-id: No such file or directory"));
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(what_is_written_is_read, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(what_is_saved_is_loaded, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(the_largest_record_fits, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(files_of_other_versions, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(the_file_is_private_and_complete, make_dir,
 						remove_dir),
 		cmocka_unit_test_setup_teardown(no_file_is_no_error, make_dir, remove_dir),

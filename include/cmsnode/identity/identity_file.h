@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The state file <state-dir>/node-id: JSON {"id","source","created_at"}, written
- * by rename with fsync, mode 0600.
+ * The state file <state-dir>/node-id: JSON {"id","source","created_at",
+ * "product_uuid","macs"}, written by rename with fsync, mode 0600. Version 0.1
+ * wrote neither "product_uuid" nor "macs": nothing is known then of the machine.
  */
 #ifndef CMSNODE_IDENTITY_IDENTITY_FILE_H
 #define CMSNODE_IDENTITY_IDENTITY_FILE_H
 
 struct err;
+struct identity_record;
 
 /*
- * 0 and the saved base id in *ret (caller frees), NULL there if there is no file.
- * -EINVAL and the remedy if it is damaged, else a negative errno.
+ * 0 and the record (the caller calls identity_record_fini()), its id "" if there
+ * is no file. -EINVAL and the remedy if it is damaged, else a negative errno;
+ * *ret is untouched then.
  */
-int identity_file_read(const char *state_dir, char **ret, struct err *err);
+int identity_file_load(const char *state_dir, struct identity_record *ret, struct err *err);
 
-/* Replaces the file; `source` is an identity_source_name(). 0 or a negative errno. */
-int identity_file_write(const char *state_dir, const char *base_id, const char *source,
-			struct err *err);
+/* Replaces the file. 0 or a negative errno; the directory must exist. */
+int identity_file_save(const char *state_dir, const struct identity_record *record,
+		       struct err *err);
 
 #endif
