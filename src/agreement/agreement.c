@@ -28,6 +28,7 @@
 #define LEAVE_MS 1000
 #define PAUSE_MIN_MS 250
 #define PAUSE_MAX_MS 10000
+#define RIVAL_MS 2000 /* between looks at the one who holds what we want */
 
 /* ---- actions ----------------------------------------------------------- */
 
@@ -330,6 +331,62 @@ static void pursue_current(struct agreement *a)
 	enter_fetching(a, seen);
 }
 
+static void refuse(struct agreement *a, bool is_twin, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static void refuse(struct agreement *a, bool is_twin, const char *fmt, ...)
+{
+	char text[ERR_MSG_SIZE];
+	va_list args;
+
+	va_start(args, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	struct agreement_action *action = agreement_act(a, AGREEMENT_REFUSED);
+
+	action->is_twin = is_twin;
+	action->text = xstrdup(text);
+}
+
+/* Somebody else holds what we want: look again, often enough to see whether it lives. */
+static void wait_out(struct agreement *a, const char *why)
+{
+	set_trouble(a, why);
+	set_state(a, AGREEMENT_PAUSED);
+	a->timer_ms = a->now_ms + RIVAL_MS;
+}
+
+/* The newcomer gives way, before it registers or right after. */
+static void give_way(struct agreement *a, const struct registration *rival)
+{
+	CLEAN(str) char *text = xasprintf(
+		"address %s is also on host '%s' (node %s, boot id %s): waiting until that node is gone, or for another address of this host",
+		a->self.address, rival->hostname, rival->id, rival->boot_id);
+
+	if (a->registered && a->lease)
+		send_aside(a, agreement_request_revoke(a->lease));
+	a->registered = false;
+	a->lease = 0;
+	agreement_act(a, AGREEMENT_CONTESTED)->text = xstrdup(text);
+	if (agreement_prove(a, rival))
+		refuse(a, false, "address %s is also on host '%s' (node %s), which is alive",
+		       a->self.address, rival->hostname, rival->id);
+	wait_out(a, text);
+}
+
+/* Once we run, a rival is told of, and nothing else: killing would help nobody. */
+static void report_rival(struct agreement *a, const struct registration *rival)
+{
+	if (str_eq(a->rival, rival ? rival->id : NULL))
+		return;
+	free(a->rival);
+	a->rival = rival ? xstrdup(rival->id) : NULL;
+	if (rival)
+		agreement_news(
+			a, true,
+			"host '%s' (node %s) claims our address %s, too, and did so before us; this node goes on as it is: one of the two needs another address",
+			rival->hostname, rival->id, a->self.address);
+}
+
 /* Another daemon's registration stands under our id. */
 static void handle_foreign_key(struct agreement *a, const struct registration *other)
 {
@@ -346,8 +403,20 @@ static void handle_foreign_key(struct agreement *a, const struct registration *o
 		"node id '%s' is registered by host '%s' (address %s, boot id %s): waiting until that registration ends; if both live, give one of them another --node-id",
 		a->self.id, other->hostname, other->address, other->boot_id);
 
-	set_trouble(a, text);
-	enter_paused(a, 2000);
+	if (agreement_prove(a, other))
+		refuse(a, true,
+		       "node id '%s' lives on host '%s' (address %s, boot id %s) as well as here, on host '%s' (address %s, boot id %s)",
+		       a->self.id, other->hostname, other->address, other->boot_id,
+		       a->self.hostname, a->self.address, a->self.boot_id);
+	wait_out(a, text);
+}
+
+/* Registered, and nobody has an older claim. */
+static void settle(struct agreement *a)
+{
+	a->settled = true;
+	agreement_forget_proof(a);
+	pursue_current(a);
 }
 
 static void read_done(struct agreement *a, const struct agreement_input *in)
@@ -367,26 +436,26 @@ static void read_done(struct agreement *a, const struct agreement_input *in)
 	}
 	const struct registration *own = registrations_find(&a->registrations, a->self.id);
 
-	if (!own) {
-		a->registered = false;
-		a->own_mod_revision = 0;
-		a->own_create_revision = 0;
-		enter_granting(a);
-	} else if (!str_eq(own->incarnation, a->self.incarnation)) {
+	if (own && !str_eq(own->incarnation, a->self.incarnation)) {
 		handle_foreign_key(a, own);
-	} else if (own->lease != a->lease || !registration_same_offer(own, &a->self)) {
-		a->own_mod_revision = own->mod_revision;
-		a->own_create_revision = own->create_revision;
-		if (a->lease)
-			converse(a, AGREEMENT_REGISTERING, agreement_request_register(a));
-		else
-			enter_granting(a);
-	} else {
-		a->registered = true;
-		a->own_mod_revision = own->mod_revision;
-		a->own_create_revision = own->create_revision;
-		pursue_current(a);
+		return;
 	}
+	a->registered = own && a->lease && own->lease == a->lease;
+	a->own_mod_revision = own ? own->mod_revision : 0;
+	a->own_create_revision = own ? own->create_revision : 0;
+	const struct registration *rival = agreement_rival(a);
+
+	if (rival && !a->settled) {
+		give_way(a, rival);
+		return;
+	}
+	report_rival(a, rival);
+	if (!a->lease)
+		enter_granting(a);
+	else if (!a->registered || !registration_same_offer(own, &a->self))
+		converse(a, AGREEMENT_REGISTERING, agreement_request_register(a));
+	else
+		settle(a);
 }
 
 /* ---- GRANTING, REGISTERING --------------------------------------------- */
@@ -426,7 +495,11 @@ static void register_done(struct agreement *a, const struct agreement_input *in)
 		a->own_create_revision = in->reply->revision;
 	agreement_news(a, false, "registered as '%s'%s%s", a->self.id,
 		       a->self.address[0] ? ", address " : "", a->self.address);
-	pursue_current(a);
+	/* Two that looked at the same moment saw nobody: the older claim wins, so look again. */
+	if (a->self.address[0] && !a->settled)
+		enter_reading(a);
+	else
+		pursue_current(a);
 }
 
 static void register_refused(struct agreement *a, const struct agreement_input *in)
@@ -528,6 +601,29 @@ static void swap(struct agreement *a, struct generation *generation, const char 
 	converse(a, AGREEMENT_SWAPPING, request);
 }
 
+/* Only here are the registrations as fresh as what is altered. */
+static bool forgets_the_living(const struct agreement *a, struct err *err)
+{
+	const struct edits *edits = &a->edits[0].edits;
+
+	for (size_t i = 0; i < edits->len; i++) {
+		const char *path = edits->items[i].path;
+		const struct registration *alive =
+			str_starts(path, "nodes.") ?
+				registrations_find(&a->registrations, path + strlen("nodes.")) :
+				NULL;
+
+		if (alive) {
+			(void)err_set(
+				err, ERR_CONFLICT,
+				"node '%s' is registered and alive on host '%s': stop it first",
+				alive->id, alive->hostname);
+			return true;
+		}
+	}
+	return false;
+}
+
 static void fold(struct agreement *a, struct generation *generation)
 {
 	CLEAN(generation) struct generation *altered = generation;
@@ -537,7 +633,8 @@ static void fold(struct agreement *a, struct generation *generation)
 
 	a->pushed_edit = a->edits_len && a->agreed ? a->edits[0].id : 0;
 	if (a->pushed_edit) {
-		if (alter_edit(altered, &a->edits[0].edits, &err) < 0) {
+		if (forgets_the_living(a, &err) ||
+		    alter_edit(altered, &a->edits[0].edits, &err) < 0) {
 			refuse_edit(a, &err);
 			return;
 		}
@@ -666,6 +763,15 @@ static void wish(struct agreement *a, const struct agreement_input *in)
 		enter_reading(a);
 }
 
+/* Another address may be the way out; an edit is not. */
+static void wish_paused(struct agreement *a, const struct agreement_input *in)
+{
+	if (in->kind == AGREEMENT_INPUT_REGISTRATION)
+		enter_reading(a);
+	else
+		a->reread = true;
+}
+
 static void leave(struct agreement *a, const struct agreement_input *in)
 {
 	(void)in;
@@ -740,7 +846,7 @@ static cell *const cells[AGREEMENT_STATES][AGREEMENT_EVENTS] = {
 	[AGREEMENT_PAUSED] = { [AGREEMENT_EVENT_TIMER] = read_again,
 			       [AGREEMENT_EVENT_CURRENT] = read_again,
 			       [AGREEMENT_EVENT_DOUBT] = remember,
-			       [AGREEMENT_EVENT_WISH] = remember,
+			       [AGREEMENT_EVENT_WISH] = wish_paused,
 			       [AGREEMENT_EVENT_STOP] = leave },
 	[AGREEMENT_LEAVING] = { [AGREEMENT_EVENT_DONE] = left,
 				[AGREEMENT_EVENT_REFUSED] = left,

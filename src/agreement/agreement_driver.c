@@ -153,6 +153,12 @@ static void execute(struct agreement_driver *driver, struct agreement_action *ac
 	case AGREEMENT_LEFT:
 		driver->events.left(driver->events.ctx);
 		break;
+	case AGREEMENT_CONTESTED:
+		driver->events.contested(driver->events.ctx, action->text);
+		break;
+	case AGREEMENT_REFUSED:
+		driver->events.refused(driver->events.ctx, action->is_twin, action->text);
+		break;
 	}
 }
 

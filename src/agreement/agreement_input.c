@@ -90,6 +90,10 @@ static void on_reply(struct agreement *a, const struct agreement_input *in)
 		on_keepalive_reply(a, in);
 		return;
 	}
+	if (in->tag == a->proof.tag && a->proof.tag) {
+		agreement_on_proof(a, in->reply);
+		return;
+	}
 	if (in->tag != a->tag)
 		return;
 	a->tag = 0;
@@ -116,7 +120,7 @@ static void on_watch(struct agreement *a, const struct agreement_input *in)
 	for (size_t i = 0; i < in->watch->len; i++) {
 		switch (agreement_watch_event(a, &in->watch->events[i])) {
 		case AGREEMENT_SAW_CURRENT:
-			if (!a->agreed || strcmp(a->seen.name, a->agreed->name) != 0 ||
+			if (!a->agreed || a->held || strcmp(a->seen.name, a->agreed->name) != 0 ||
 			    a->state != AGREEMENT_FOLLOWING)
 				agreement_dispatch(a, AGREEMENT_EVENT_CURRENT, in);
 			break;
@@ -224,6 +228,9 @@ struct agreement *agreement_new(const struct agreement_settings *settings,
 	a->lease_ttl_s = settings->lease_ttl_s;
 	a->rejoin_window_s = settings->seed ? settings->seed->policy.rejoin_window_s : 600;
 	registration_copy(&a->self, self);
+	a->address_explicit = settings->address_explicit;
+	a->claimed = xstrdup(settings->address_before);
+	agreement_forget_proof(a);
 	a->timer_ms = INT64_MAX;
 	a->keepalive_ms = INT64_MAX;
 	return a;
@@ -241,6 +248,10 @@ void agreement_free(struct agreement *agreement)
 	for (size_t i = 0; i < agreement->edits_len; i++)
 		agreement_edit_fini(&agreement->edits[i]);
 	free(agreement->claimed);
+	free(agreement->rival);
+	agreement_forget_proof(agreement);
+	agreement_forget_claims(agreement);
+	free(agreement->claims);
 	free(agreement->trouble);
 	free(agreement->prefix);
 	free(agreement);

@@ -31,6 +31,21 @@ struct agreement_edit {
 	int64_t deadline_ms;
 };
 
+/* A claim on the address that we want: ours, or somebody else's. */
+struct agreement_claim {
+	char *id;
+	int64_t create_revision;
+};
+
+/* What is known about the life of the one who holds what we want. */
+struct agreement_proof {
+	char *incarnation; /* of the rival, NULL = none */
+	int64_t since_ms;
+	int64_t last_ttl_s; /* -1 = not seen yet */
+	bool rose;
+	uint64_t tag;
+};
+
 struct agreement {
 	/* settings */
 	char *prefix;
@@ -54,6 +69,12 @@ struct agreement {
 
 	/* ourselves in the store */
 	struct registration self;
+	bool address_explicit;
+	bool settled; /* registered, and no older claim was found */
+	struct agreement_claim *claims; /* as last read */
+	size_t claims_len, claims_cap;
+	struct agreement_proof proof;
+	char *rival; /* who claims our address although we run with it; told once */
 	char *claimed; /* address that we claimed last, NULL = none */
 	bool registered, member, granted_reserved;
 	uint64_t lease, reserved_lease;
@@ -100,6 +121,7 @@ struct store_request *agreement_request_snapshot(const struct agreement *a);
 struct store_request *agreement_request_grant(const struct agreement *a, uint64_t lease,
 					      int64_t ttl_s);
 struct store_request *agreement_request_revoke(uint64_t lease);
+struct store_request *agreement_request_remaining(uint64_t lease);
 struct store_request *agreement_request_keepalive(const struct agreement *a);
 struct store_request *agreement_request_register(struct agreement *a);
 struct store_request *agreement_request_fetch(const struct agreement *a);
@@ -125,6 +147,15 @@ int agreement_reply_fetch(struct agreement *a, const struct store_reply *reply,
 			  struct generation **ret, struct err *err);
 int agreement_reply_rank(const struct agreement *a, const struct store_reply *reply,
 			 size_t *ret_rank);
+
+/* The live registration of another host that has a better right to our address, or NULL. */
+const struct registration *agreement_rival(const struct agreement *a);
+
+/* Asks for the rival's lease; true once it is proven that the rival lives. */
+bool agreement_prove(struct agreement *a, const struct registration *rival);
+void agreement_on_proof(struct agreement *a, const struct store_reply *reply);
+void agreement_forget_proof(struct agreement *a);
+void agreement_forget_claims(struct agreement *a);
 
 enum agreement_saw { AGREEMENT_SAW_NOTHING, AGREEMENT_SAW_CURRENT, AGREEMENT_SAW_DOUBT };
 enum agreement_saw agreement_watch_event(struct agreement *a, const struct store_event *event);

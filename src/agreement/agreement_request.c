@@ -71,6 +71,11 @@ struct store_request *agreement_request_read(const struct agreement *a)
 
 	add_range(a, &request->success, "current", "", false);
 	add_range(a, &request->success, "nodes/", "", true);
+	if (a->self.address[0]) {
+		CLEAN(str) char *folder = xasprintf("%s/", a->self.address);
+
+		add_range(a, &request->success, "addresses/", folder, true);
+	}
 	return request;
 }
 
@@ -133,11 +138,33 @@ static void read_registrations(struct agreement *a, const struct store_kvs *kvs)
 	}
 }
 
+void agreement_forget_claims(struct agreement *a)
+{
+	for (size_t i = 0; i < a->claims_len; i++)
+		free(a->claims[i].id);
+	a->claims_len = 0;
+}
+
+static void read_claims(struct agreement *a, const struct store_kvs *kvs)
+{
+	agreement_forget_claims(a);
+	for (size_t i = 0; i < kvs->len; i++) {
+		const char *id = strrchr(kvs->items[i].key, '/');
+
+		GROW(a->claims, a->claims_len, a->claims_cap);
+		a->claims[a->claims_len++] =
+			(struct agreement_claim){ xstrdup(id ? id + 1 : ""),
+						  kvs->items[i].create_revision };
+	}
+}
+
 int agreement_reply_read(struct agreement *a, const struct store_reply *reply, struct err *err)
 {
 	if (reply->ranges_len < 2)
 		return err_set(err, -EINVAL, "the store's answer is incomplete");
 	read_registrations(a, &reply->ranges[1]);
+	if (reply->ranges_len > 2)
+		read_claims(a, &reply->ranges[2]);
 	return read_current(a, &reply->ranges[0], err);
 }
 
@@ -204,6 +231,15 @@ struct store_request *agreement_request_grant(const struct agreement *a, uint64_
 struct store_request *agreement_request_revoke(uint64_t lease)
 {
 	struct store_request *request = store_request_new(STORE_LEASE_REVOKE);
+
+	request->leases[0] = lease;
+	request->leases_len = 1;
+	return request;
+}
+
+struct store_request *agreement_request_remaining(uint64_t lease)
+{
+	struct store_request *request = store_request_new(STORE_LEASE_REMAINING);
 
 	request->leases[0] = lease;
 	request->leases_len = 1;
@@ -340,6 +376,21 @@ static void drop_due(const struct agreement *a, struct generation_meta *meta, st
 	}
 }
 
+/* A forgotten node's reservation goes with it. */
+static void drop_reservations(const struct agreement *a, struct store_ops *ops)
+{
+	const struct edits *edits = &a->edits[0].edits;
+
+	for (size_t i = 0; a->pushed_edit && i < edits->len; i++) {
+		if (!str_starts(edits->items[i].path, "nodes."))
+			continue;
+		CLEAN(str) char *path =
+			key(a, "reserved/", edits->items[i].path + strlen("nodes."));
+
+		store_ops_delete(ops, path, false);
+	}
+}
+
 static size_t tree_size(const struct generation *generation)
 {
 	CLEAN(tree) struct tree tree = { 0 };
@@ -408,6 +459,7 @@ struct store_request *agreement_request_swap(struct agreement *a, struct generat
 			      a->agreed ? a->seen.mod_revision : 0);
 	store_request_compare(request, STORE_COMPARE_MOD, meta, 0);
 	drop_due(a, &generation->meta, &request->success);
+	drop_reservations(a, &request->success);
 	add_generation(a, generation, &tree, &request->success);
 	add_range(a, &request->failure, "current", "", false);
 	return request;

@@ -85,12 +85,30 @@ static int set_policy(struct generation *generation, const struct edit *edit, st
 	return r < 0 ? ERR_CONFIG : 0;
 }
 
+/* What a node that will not return had is vacant now. */
+static int forget_node(struct generation *generation, const char *id, struct err *err)
+{
+	if (!generation_node_remove(generation, id))
+		return err_set(err, ERR_CONFIG, "there is no node '%.63s' (any more)", id);
+	for (int s = 0; s < CATALOGUE_COUNT; s++) {
+		const struct slot_list *list = &generation->slots.lists[s];
+
+		for (size_t k = 0; k < list->len; k++)
+			if (str_eq(list->items[k].node, id))
+				slot_set_node(&list->items[k], NULL);
+	}
+	return 0;
+}
+
 static int apply_edit(struct generation *generation, const struct edit *edit, struct err *err)
 {
+	if (str_starts(edit->path, "nodes.") && !edit->wanted)
+		return forget_node(generation, edit->path + strlen("nodes."), err);
 	if (str_starts(edit->path, "topology."))
 		return set_policy(generation, edit, err);
 	const char *dot = strchr(edit->path, '.');
-	if (!dot || dot == edit->path || !dot[1] || str_starts(edit->path, "services."))
+	if (!dot || dot == edit->path || str_starts(edit->path, "nodes.") || !dot[1] ||
+	    str_starts(edit->path, "services."))
 		return err_set(
 			err, ERR_CONFIG,
 			"%s: not a <table>.<key> that can be set; who runs what follows from the nodes' roles",

@@ -156,6 +156,21 @@ struct generation_node *generation_node_add(struct generation *generation, const
 	return &nodes->items[at];
 }
 
+bool generation_node_remove(struct generation *generation, const char *id)
+{
+	struct generation_node *found = generation_node_find(generation, id);
+	if (!found)
+		return false;
+	struct generation_nodes *nodes = &generation->nodes;
+	const size_t at = (size_t)(found - nodes->items);
+
+	node_fini(found);
+	nodes->len--;
+	memmove(&nodes->items[at], &nodes->items[at + 1],
+		(nodes->len - at) * sizeof(nodes->items[0]));
+	return true;
+}
+
 const char *node_state_name(enum node_state state)
 {
 	switch (state) {

@@ -38,6 +38,7 @@ static const struct {
 	{ "addresses", offsetof(struct registration, addresses) },
 	{ "roles", offsetof(struct registration, roles) },
 	{ "ports_held", offsetof(struct registration, ports_held) },
+	{ "macs", offsetof(struct registration, macs) },
 };
 
 static char **text_of(const struct registration *registration, size_t i)
@@ -159,8 +160,8 @@ bool registration_same_offer(const struct registration *a, const struct registra
 
 bool registration_same_host(const struct registration *a, const struct registration *b)
 {
-	return machine_facts_same_host(a->boot_id, a->netns, a->product_uuid, b->boot_id, b->netns,
-				       b->product_uuid);
+	return machine_facts_same_host_macs(a->boot_id, a->netns, a->product_uuid, &a->macs,
+					    b->boot_id, b->netns, b->product_uuid, &b->macs);
 }
 
 void registrations_fini(struct registrations *registrations)

@@ -38,6 +38,9 @@ struct world_node {
 	int64_t watched; /* events up to this revision were delivered */
 	unsigned int applied, requests, swaps, news;
 	bool left;
+	unsigned int contested;
+	bool refused, twin;
+	char refusal[512];
 	int edit_code;
 	char edit_text[256];
 	char trouble[512];
@@ -80,7 +83,9 @@ static inline struct generation *world_seed(void)
 	return seed;
 }
 
-/* "a" with roles "core,worker:2" at 10.0.0.1: host number n decides address, boot id and namespace. */
+/*
+ * "a" with roles "core,worker:2" at 10.0.0.1: host number n decides address, boot id and namespace.
+ */
 static inline void world_registration(struct registration *ret, const char *id, const char *roles,
 				      int host)
 {
@@ -113,6 +118,17 @@ static inline void world_reply(struct world *world, size_t i, uint64_t tag,
 	store_reply_fini(reply);
 }
 
+/*
+ * The memory store has no clock: a live holder's lease is renewed each 3 s, a dead one's runs down.
+ */
+static inline int64_t world_remaining(const struct world *world, uint64_t lease)
+{
+	for (size_t i = 0; i < world->len; i++)
+		if (world->nodes[i].alive && agreement_lease(world->nodes[i].agreement) == lease)
+			return 10 - world->now_ms / 1000 % 3;
+	return 1 + (1000000 - world->now_ms / 1000) % 1000000;
+}
+
 static inline void world_execute(struct world *world, size_t i, struct agreement_action *action)
 {
 	struct store_reply reply = { 0 };
@@ -125,6 +141,8 @@ static inline void world_execute(struct world *world, size_t i, struct agreement
 		fault = world->fault(world, action->request);
 	if (fault != FAULT_BEFORE)
 		memory_store_execute(world->store, action->request, &reply);
+	if (action->request->kind == STORE_LEASE_REMAINING && reply.ttl_s[0])
+		reply.ttl_s[0] = world_remaining(world, action->request->leases[0]);
 	if (fault != FAULT_NONE) {
 		store_reply_fini(&reply);
 		reply = (struct store_reply){ .outcome = STORE_UNKNOWN,
@@ -161,6 +179,14 @@ static inline void world_act(struct world *world, size_t i, struct agreement_act
 	case AGREEMENT_LEFT:
 		node->left = true;
 		break;
+	case AGREEMENT_CONTESTED:
+		node->contested++;
+		break;
+	case AGREEMENT_REFUSED:
+		node->refused = true;
+		node->twin = action->is_twin;
+		(void)snprintf(node->refusal, sizeof(node->refusal), "%s", action->text);
+		break;
 	}
 }
 
@@ -195,9 +221,10 @@ static inline void world_free(struct world *world)
 	free(world);
 }
 
-/* Makes the node (not started). `incarnation` tells one daemon's life from the next. */
-static inline size_t world_add(struct world *world, const char *id, const char *roles, int host,
-			       bool with_seed)
+/* As world_add() below, at a given address; `explicit` as --address does. */
+static inline size_t world_add_at(struct world *world, const char *id, const char *roles, int host,
+				  bool with_seed, const char *address, bool is_explicit,
+				  const char *address_before)
 {
 	const size_t i = world->len++;
 	struct world_node *node = &world->nodes[i];
@@ -206,16 +233,29 @@ static inline size_t world_add(struct world *world, const char *id, const char *
 						     .seed = seed,
 						     .seed_at_once = true,
 						     .random = 7919 * (i + 1),
-						     .lease_ttl_s = 10 };
+						     .lease_ttl_s = 10,
+						     .address_explicit = is_explicit,
+						     .address_before = address_before };
 
 	assert_true(i < WORLD_NODES);
 	world_registration(&node->self, id, roles, host);
+	if (address) {
+		free(node->self.address);
+		node->self.address = xstrdup(address);
+	}
 	node->self.incarnation = xasprintf("%032zx", i + 1);
 	node->edit_code = 1;
 	node->alive = true;
 	node->agreement = agreement_new(&settings, &node->self);
 	generation_free(seed);
 	return i;
+}
+
+/* Makes the node (not started). `incarnation` tells one daemon's life from the next. */
+static inline size_t world_add(struct world *world, const char *id, const char *roles, int host,
+			       bool with_seed)
+{
+	return world_add_at(world, id, roles, host, with_seed, NULL, false, NULL);
 }
 
 static inline void world_start(struct world *world, size_t i)

@@ -442,6 +442,22 @@ static void a_lying_current_is_held(void **state)
 	}
 }
 
+static void a_current_that_is_put_back_ends_the_hold(void **state)
+{
+	struct world *world = pair();
+	CLEAN(str) char *current = current_to_json(agreement_current(world->nodes[0].agreement));
+
+	(void)state;
+	put(world, "/cms/current", "garbage");
+	world_run(world, 1000);
+	assert_true(agreement_is_held(world->nodes[0].agreement));
+	put(world, "/cms/current", current);
+	world_run(world, 1000);
+	assert_false(agreement_is_held(world->nodes[0].agreement));
+	assert_null(agreement_trouble(world->nodes[0].agreement));
+	world_free(world);
+}
+
 static void a_restored_older_store_is_held(void **state)
 {
 	struct world *world = pair();
@@ -537,6 +553,225 @@ static void idle_is_quiet(void **state)
 	world_free(world);
 }
 
+/* ---- two that want the same ----------------------------------------------- */
+
+static void a_newcomer_gives_way_to_a_claim(void **state)
+{
+	struct world *world = pair();
+	const size_t i = world_add_at(world, "c", "worker:1", 3, false, "10.0.0.2", true, NULL);
+
+	(void)state;
+	world_start(world, i);
+	world_run(world, 20000);
+	assert_false(agreement_is_registered(world->nodes[i].agreement));
+	assert_true(world->nodes[i].contested > 0);
+	assert_non_null(strstr(world->nodes[i].trouble, "host2"));
+	assert_int_equal(count_keys(world, "/cms/nodes/c"), 0);
+	assert_false(world->nodes[i].refused);
+	/* Another address of the host is the way out, at once. */
+	struct registration moved = { 0 };
+
+	registration_copy(&moved, &world->nodes[i].self);
+	free(moved.address);
+	moved.address = xstrdup("10.0.0.3");
+	struct agreement_input input = { .kind = AGREEMENT_INPUT_REGISTRATION,
+					 .registration = &moved };
+
+	world_step(world, i, &input);
+	world_run(world, 5000);
+	assert_all_agree(world);
+	registration_fini(&moved);
+	world_free(world);
+}
+
+static void a_listing_vetoes_what_was_derived_only(void **state)
+{
+	static const struct {
+		bool is_explicit;
+		const char *before;
+		bool joins;
+	} cases[] = { { false, NULL, false },
+		      { true, NULL, true },
+		      { false, "172.17.0.1", true },
+		      { false, "10.0.0.9", false } };
+
+	(void)state;
+	for (size_t n = 0; n < ARRAY_LEN(cases); n++) {
+		struct world *world = pair();
+		/* Everybody lists docker0's address, nobody claims it. */
+		const size_t i = world_add_at(world, "c", "worker:1", 3, false, "172.17.0.1",
+					      cases[n].is_explicit, cases[n].before);
+
+		world_start(world, i);
+		world_run(world, 5000);
+		assert_int_equal(agreement_is_registered(world->nodes[i].agreement),
+				 cases[n].joins);
+		world_free(world);
+	}
+}
+
+static void siblings_on_one_host_share_the_address(void **state)
+{
+	struct world *world = pair();
+	const size_t i = world_add(world, "b.two", "worker:1", 2, false);
+
+	(void)state;
+	world_start(world, i);
+	world_run(world, 5000);
+	assert_all_agree(world);
+	const struct slot_list *workers = &world_agreed(world, i)->slots.lists[CATALOGUE_WORKER];
+
+	assert_int_not_equal(workers->items[0].port, workers->items[1].port);
+	world_free(world);
+}
+
+static void a_living_holder_is_proven_and_a_dead_one_is_not(void **state)
+{
+	(void)state;
+	for (int alive = 0; alive < 2; alive++) {
+		struct world *world = pair();
+		const size_t i =
+			world_add_at(world, "c", "worker:1", 3, false, "10.0.0.2", true, NULL);
+
+		world->nodes[1].alive = alive;
+		world_start(world, i);
+		world_run(world, 24000);
+		assert_false(world->nodes[i].refused);
+		world_run(world, 16000);
+		assert_int_equal(world->nodes[i].refused, alive);
+		if (alive) {
+			assert_false(world->nodes[i].twin);
+			assert_non_null(strstr(world->nodes[i].refusal, "host2"));
+		} else {
+			/* Its lease ends at last: the address is free. */
+			assert_true(memory_store_expire(
+				world->store, agreement_lease(world->nodes[1].agreement)));
+			world_run(world, 5000);
+			assert_true(agreement_is_registered(world->nodes[i].agreement));
+		}
+		world_free(world);
+	}
+}
+
+static void a_live_twin_is_refused_naming_both(void **state)
+{
+	struct world *world = pair();
+	const size_t i = world_add(world, "b", "worker:1", 3, false);
+
+	(void)state;
+	world_start(world, i);
+	world_run(world, 40000);
+	assert_true(world->nodes[i].refused);
+	assert_true(world->nodes[i].twin);
+	assert_non_null(strstr(world->nodes[i].refusal, "host2"));
+	assert_non_null(strstr(world->nodes[i].refusal, "host3"));
+	assert_non_null(strstr(world->nodes[i].refusal, "boot-2"));
+	assert_non_null(strstr(world->nodes[i].refusal, "boot-3"));
+	/* The first one never noticed. */
+	assert_true(agreement_is_registered(world->nodes[1].agreement));
+	assert_false(world->nodes[1].refused);
+	world_free(world);
+}
+
+static bool rival_put;
+
+/* Between our registration and our second look, an older claim's owner appears. */
+static enum world_fault reveal_rival(struct world *world, const struct store_request *request)
+{
+	if (rival_put || request->success.len < 3 ||
+	    request->success.items[0].kind != STORE_OP_RANGE ||
+	    count_keys(world, "/cms/nodes/c") == 0)
+		return FAULT_NONE;
+	struct registration rival = { 0 };
+
+	rival_put = true;
+	world_registration(&rival, "d", "worker:1", 4);
+	free(rival.address);
+	rival.address = xstrdup("10.0.0.3");
+	rival.incarnation = xstrdup("d");
+	CLEAN(str) char *json = registration_to_json(&rival);
+
+	put(world, "/cms/nodes/d", json);
+	registration_fini(&rival);
+	return FAULT_NONE;
+}
+
+static void of_two_at_once_the_older_claim_wins(void **state)
+{
+	struct world *world = pair();
+
+	(void)state;
+	rival_put = false;
+	put(world, "/cms/addresses/10.0.0.3/d", "{}");
+	world->fault = reveal_rival;
+	const size_t i = world_add_at(world, "c", "worker:1", 3, false, "10.0.0.3", true, NULL);
+
+	world_start(world, i);
+	world_run(world, 1000);
+	assert_true(rival_put);
+	assert_false(agreement_is_registered(world->nodes[i].agreement));
+	assert_int_equal(count_keys(world, "/cms/nodes/c"), 0);
+	assert_int_equal(count_keys(world, "/cms/addresses/10.0.0.3/c"), 0);
+	world_free(world);
+}
+
+static void forgetting_needs_a_dead_node(void **state)
+{
+	struct world *world = pair();
+
+	(void)state;
+	for (int alive = 1; alive >= 0; alive--) {
+		struct edits edits = { 0 };
+
+		if (!alive) {
+			world->nodes[1].alive = false;
+			assert_true(memory_store_expire(
+				world->store, agreement_lease(world->nodes[1].agreement)));
+		}
+		edits_add(&edits, "nodes.b", NULL, NULL);
+		send_edit(world, 0, &edits);
+		world_run(world, 1000);
+		assert_int_equal(world->nodes[0].edit_code, alive ? ERR_CONFLICT : 0);
+	}
+	const struct generation *agreed = world_agreed(world, 0);
+
+	assert_null(generation_node_find(agreed, "b"));
+	assert_true(slot_is_vacant(&agreed->slots.lists[CATALOGUE_WORKER].items[0]));
+	assert_int_equal(count_keys(world, "/cms/reserved/b"), 0);
+	/* Once more: there is nobody to forget. */
+	struct edits edits = { 0 };
+
+	edits_add(&edits, "nodes.b", NULL, NULL);
+	send_edit(world, 0, &edits);
+	world_run(world, 1000);
+	assert_int_equal(world->nodes[0].edit_code, ERR_CONFIG);
+	world_free(world);
+}
+
+static void one_that_runs_reports_a_rival_and_goes_on(void **state)
+{
+	struct world *world = pair();
+
+	(void)state;
+	/* A claim that is older than ours can only appear if ours was renewed meanwhile. */
+	put(world, "/cms/addresses/10.0.0.2/d", "{}");
+	assert_true(memory_store_expire(world->store, agreement_lease(world->nodes[1].agreement)));
+	struct registration rival = { 0 };
+
+	world_registration(&rival, "d", "worker:1", 4);
+	rival.incarnation = xstrdup("d");
+	CLEAN(str) char *json = registration_to_json(&rival);
+
+	put(world, "/cms/nodes/d", json);
+	registration_fini(&rival);
+	world_run(world, 200000);
+	assert_true(agreement_is_registered(world->nodes[1].agreement));
+	assert_non_null(strstr(world->nodes[1].trouble, "claims our address"));
+	assert_null(agreement_trouble(world->nodes[1].agreement));
+	assert_false(world->nodes[1].refused);
+	world_free(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -557,10 +792,19 @@ int main(void)
 		cmocka_unit_test(stop_says_so_and_revokes),
 		cmocka_unit_test(stop_with_the_store_away_is_bounded),
 		cmocka_unit_test(a_lying_current_is_held),
+		cmocka_unit_test(a_current_that_is_put_back_ends_the_hold),
 		cmocka_unit_test(a_restored_older_store_is_held),
 		cmocka_unit_test(a_wiped_store_is_not_seeded_again),
 		cmocka_unit_test(old_generations_go_with_the_swap),
 		cmocka_unit_test(idle_is_quiet),
+		cmocka_unit_test(a_newcomer_gives_way_to_a_claim),
+		cmocka_unit_test(a_listing_vetoes_what_was_derived_only),
+		cmocka_unit_test(siblings_on_one_host_share_the_address),
+		cmocka_unit_test(a_living_holder_is_proven_and_a_dead_one_is_not),
+		cmocka_unit_test(a_live_twin_is_refused_naming_both),
+		cmocka_unit_test(of_two_at_once_the_older_claim_wins),
+		cmocka_unit_test(forgetting_needs_a_dead_node),
+		cmocka_unit_test(one_that_runs_reports_a_rival_and_goes_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

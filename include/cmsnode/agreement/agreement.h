@@ -69,6 +69,9 @@ struct agreement_settings {
 	/* seeds names, leases and jitter: must differ at every start */
 	uint64_t random;
 	int64_t lease_ttl_s;		/* 10 */
+	/* --address was given: another host's mere listing of it does not matter */
+	bool address_explicit;
+	const char *address_before;	/* that this id claimed last, NULL = unknown; copied */
 };
 
 struct agreement;
@@ -113,6 +116,10 @@ enum agreement_action_kind {
 	AGREEMENT_EDITED,
 	AGREEMENT_NEWS,		/* text is worth a line in the log; is_trouble */
 	AGREEMENT_LEFT,		/* stop is through */
+	/* another live host has our address: choose another, if there is one (text: who) */
+	AGREEMENT_CONTESTED,
+	/* proven: another live host has our address, or (is_twin) our id; text says who */
+	AGREEMENT_REFUSED,
 };
 
 struct agreement_action {
@@ -123,6 +130,7 @@ struct agreement_action {
 	uint64_t edit_id;
 	int code;
 	bool is_trouble;
+	bool is_twin;
 	char *text;
 };
 

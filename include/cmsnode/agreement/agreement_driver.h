@@ -23,6 +23,13 @@ struct agreement_driver_events {
 	void (*agreed)(void *ctx);	/* agreement_agreed() is a new generation */
 	void (*changed)(void *ctx);	/* anything else that status shows may have changed */
 	void (*left)(void *ctx);	/* agreement_driver_stop() is through */
+	/*
+	 * Another live host has our address: choose another, if there is one. And: it was
+	 * proven to live, or our id is registered by a proven live twin. The driver may not
+	 * be freed from within, nor given a new registration.
+	 */
+	void (*contested)(void *ctx, const char *text);
+	void (*refused)(void *ctx, bool is_twin, const char *text);
 	void *ctx;
 };
 

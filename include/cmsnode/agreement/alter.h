@@ -24,7 +24,10 @@ struct generation;
 struct registrations;
 struct value;
 
-/* One operator's edit of an entry ("database.url", "topology.worker_pool"). */
+/*
+ * One operator's edit of an entry ("database.url", "topology.worker_pool"), or
+ * "nodes.<id>" unset: that node is forgotten and its slots are vacant.
+ */
 struct edit {
 	char *path;		/* canonical */
 	struct value *old;	/* what the operator saw; NULL = it was not set */

@@ -120,6 +120,8 @@ struct generation_node *generation_node_find(const struct generation *generation
 /* finds or makes */
 struct generation_node *generation_node_add(struct generation *generation, const char *id);
 
+bool generation_node_remove(struct generation *generation, const char *id); /* false: not there */
+
 const char *node_state_name(enum node_state state);
 void policy_init(struct policy *policy);
 

@@ -26,6 +26,8 @@ struct registration {
 	char *contest;			/* "ALL" or digits */
 	char *hostname;			/* for people */
 	char *boot_id, *netns, *product_uuid;	/* what makes a host (architecture: host) */
+	/* permanent ones: tell hosts apart where there is no uuid */
+	struct str_list macs;
 	char *incarnation;		/* 32 hex digits, new at each start of the daemon */
 	char *version;
 	int64_t schema;
@@ -54,7 +56,7 @@ int registration_from_kv(const struct store_kv *kv, const char *id, struct regis
 /* Do both say the same about who, where and what (leases, incarnation and progress left out)? */
 bool registration_same_offer(const struct registration *a, const struct registration *b);
 
-/* Were both written on one host (machine_facts_same_host())? */
+/* Were both written on one host (machine_facts_same_host_macs())? */
 bool registration_same_host(const struct registration *a, const struct registration *b);
 
 struct registrations {
