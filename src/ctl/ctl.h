@@ -28,6 +28,7 @@ struct ctl {
 	double timeout_s; /* 0: not given */
 	bool reveal;
 	bool follow;
+	bool force;
 	int64_t lines;
 	const char *message; /* NULL: none */
 	const char *format; /* "toml", "json" or NULL */
@@ -45,6 +46,8 @@ ctl_command_fn ctl_config_set;
 ctl_command_fn ctl_config_export;
 ctl_command_fn ctl_service_list;
 ctl_command_fn ctl_logs;
+ctl_command_fn ctl_node_forget;
+ctl_command_fn ctl_node_reset_identity;
 
 /* --- connection.c: blocking, with deadlines on clock_now_ms() --- */
 

@@ -49,6 +49,7 @@ enum option_id {
 	OPTION_FORMAT,
 	OPTION_LINES,
 	OPTION_FOLLOW,
+	OPTION_FORCE,
 	OPTION_RUN_DIR,
 	OPTION_HELP,
 	OPTION_VERSION,
@@ -88,7 +89,7 @@ static const struct option_row {
 	{ "ranking", 0, false, OPTION_LATER },
 	{ "yes", 0, false, OPTION_LATER },
 	{ "at-once", 0, false, OPTION_LATER },
-	{ "force", 0, false, OPTION_LATER },
+	{ "force", 0, false, OPTION_FORCE },
 	{ "from-database", 0, true, OPTION_LATER },
 };
 /* clang-format on */
@@ -122,6 +123,11 @@ static const struct command_row {
 	  "config export [--format toml|json]", "the file as CMS reads it, with secrets" },
 	{ "service", "list", ctl_service_list, BIT(OPTION_JSON), 0, 0, "service list [--json]",
 	  "the services of this node" },
+	{ "node", "forget", ctl_node_forget, BIT(OPTION_FORCE) | BIT(OPTION_MESSAGE), 1, 1,
+	  "node forget ID [--force] [-m MESSAGE]",
+	  "a node that will not return: its slots are free" },
+	{ "node", "reset-identity", ctl_node_reset_identity, 0, 0, 0, "node reset-identity",
+	  "this node takes a new id at its next start" },
 	{ "logs", NULL, ctl_logs, BIT(OPTION_LINES) | BIT(OPTION_FOLLOW), 1, 1,
 	  "logs NAME,SHARD [-n LINES] [-f]", "the last output of a service; -f: go on" },
 	{ .verb = "config", .what = "unset" },
@@ -135,10 +141,8 @@ static const struct command_row {
 	{ .verb = "config", .what = "thaw" },
 	{ .verb = "plan" },
 	{ .verb = "node", .what = "list" },
-	{ .verb = "node", .what = "forget" },
 	{ .verb = "node", .what = "drain" },
 	{ .verb = "node", .what = "undrain" },
-	{ .verb = "node", .what = "reset-identity" },
 	{ .verb = "service", .what = "start" },
 	{ .verb = "service", .what = "stop" },
 	{ .verb = "service", .what = "restart" },
@@ -235,6 +239,9 @@ static int apply_option(struct line *line, const struct option_row *option, cons
 		return set_run_dir(ctl, value, "--run-dir", err);
 	case OPTION_HELP:
 	case OPTION_VERSION:
+		return 0;
+	case OPTION_FORCE:
+		ctl->force = true;
 		return 0;
 	case OPTION_LATER:
 		return err_set(err, ERR_USAGE, "--%s: not in this version", option->name);

@@ -21,6 +21,7 @@
 #include "cmsnode/config/document.h"
 #include "cmsnode/config/keys.h"
 #include "cmsnode/daemon/options.h"
+#include "cmsnode/daemon/seed.h"
 #include "cmsnode/status/control_socket.h"
 #include "cmsnode/store/store.h"
 #include "cmsnode/supervision/output.h"
@@ -109,12 +110,7 @@ static cJSON *identity_json(const struct node *node)
 
 	json_add_str(json, "id", node->identity.id);
 	json_add_str(json, "source", identity_source_name(node->identity.source));
-	json_add_str(json, "reason",
-		     node->identity.source == IDENTITY_OPTION ?
-			     "given with --node-id" :
-		     node->identity.source == IDENTITY_STATE_FILE ?
-			     "kept in the state directory" :
-			     "made at the first start, kept from now on");
+	json_add_str(json, "reason", node->identity.reason);
 	json_add_str(json, "boot_id", node->facts.boot_id);
 	json_add_str(json, "product_uuid", node->facts.product_uuid);
 	json_add_str(json, "netns", node->facts.netns);
@@ -140,6 +136,10 @@ struct cJSON *node_explain(const struct node *node, const char *what)
 static void do_explain(struct node *node, struct control_request *request, const cJSON *body)
 {
 	const char *what = json_get_str(body, "what");
+
+	/* Standalone needs no address, so nothing was chosen before. */
+	if (node->options->standalone)
+		node_choose(node);
 
 	control_answer(request, node_explain(node, what ? what : "all"));
 }
@@ -309,7 +309,7 @@ static void do_config_export(struct node *node, struct control_request *request,
 	control_answer(request, result);
 }
 
-static void on_edited(void *ctx, int code, const char *text)
+void control_on_edited(void *ctx, int code, const char *text)
 {
 	struct control_request *request = ctx;
 	if (code < 0) {
@@ -324,8 +324,8 @@ static void on_edited(void *ctx, int code, const char *text)
 	control_answer(request, result);
 }
 
-static int read_change(const struct generation *generation, const cJSON *change,
-		       struct edits *edits, struct err *err)
+static int read_change(const struct node *node, const struct generation *generation,
+		       const cJSON *change, struct edits *edits, struct err *err)
 {
 	const char *key = json_get_str(change, "key");
 	const char *text = json_get_str(change, "value");
@@ -344,6 +344,11 @@ static int read_change(const struct generation *generation, const cJSON *change,
 		return ERR_CONFIG;
 	CLEAN(value) struct value *old = alter_value(generation, path);
 
+	if (str_starts(path, "ranking."))
+		return err_set(err, ERR_USAGE, "%s: rankings are not in this version", path);
+	if (node->options->standalone && str_starts(path, "topology."))
+		return err_set(err, ERR_USAGE,
+			       "%s: a policy is for clusters, FILE has no place for it", path);
 	/*
 	 * CMS ignores a key it does not know, and such a change would restart everything for
 	 * nothing.
@@ -360,6 +365,22 @@ static int read_change(const struct generation *generation, const cJSON *change,
 	return 0;
 }
 
+/* What an operator wrote into FILE by hand is not overwritten behind his back. */
+static int check_operators_file(const struct node *node, struct err *err)
+{
+	char digest[65];
+
+	if (!node->options->standalone)
+		return 0;
+	if (seed_digest(node->options, digest, err) < 0)
+		return ERR_CONFLICT;
+	if (strcmp(digest, node->seed_digest) == 0)
+		return 0;
+	return err_set(err, ERR_CONFLICT,
+		       "%s was changed by hand: restart cmsnoded to take that in, then set this",
+		       node->options->standalone);
+}
+
 static void do_config_set(struct node *node, struct control_request *request, const cJSON *body)
 {
 	if (!control_may_change(request)) {
@@ -372,12 +393,11 @@ static void do_config_set(struct node *node, struct control_request *request, co
 	struct edits edits = { 0 };
 	struct err err = { 0 };
 	const cJSON *change;
-	int r = 0;
+	int r = check_operators_file(node, &err);
 
 	cJSON_ArrayForEach(change, json_get_array(body, "changes")) {
-		r = read_change(generation, change, &edits, &err);
-		if (r < 0)
-			break;
+		if (r == 0)
+			r = read_change(node, generation, change, &edits, &err);
 	}
 	if (r == 0 && edits.len == 0)
 		r = err_set(&err, ERR_USAGE, "nothing to set: KEY=VALUE is wanted");
@@ -385,7 +405,7 @@ static void do_config_set(struct node *node, struct control_request *request, co
 		control_fail(request, r, "%s", err.msg);
 	else
 		agreement_driver_edit(node->driver, &edits, "operator",
-				      json_get_str(body, "message"), on_edited, request);
+				      json_get_str(body, "message"), control_on_edited, request);
 	edits_fini(&edits);
 }
 
@@ -520,6 +540,8 @@ static const struct {
 	{ "config.set", do_config_set },
 	{ "config.export", do_config_export },
 	{ "logs", do_logs },
+	{ "node.forget", control_node_forget },
+	{ "node.reset-identity", control_node_reset_identity },
 };
 
 void control_handle(void *ctx, struct control_request *request, const char *command,

@@ -16,7 +16,7 @@
 #include "cmsnode/base/log.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/config/document.h"
-#include "cmsnode/config/file.h"
+#include "cmsnode/base/file.h"
 #include "cmsnode/config/toml.h"
 #include "cmsnode/daemon/node.h"
 #include "cmsnode/daemon/options.h"

@@ -26,7 +26,7 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/cms_rpc/server.h"
 #include "cmsnode/config/document.h"
-#include "cmsnode/config/file.h"
+#include "cmsnode/base/file.h"
 #include "cmsnode/config/impact.h"
 #include "cmsnode/config/rendered_files.h"
 #include "cmsnode/config/validate.h"
@@ -41,6 +41,7 @@
 #include "cmsnode/store/etcd.h"
 #include "cmsnode/store/standalone.h"
 #include "cmsnode/store/store.h"
+#include "cmsnode/supervision/reaper.h"
 #include "cmsnode/supervision/supervisor.h"
 #include "cmsnode/topology/plan.h"
 #include "cmsnode/topology/resolver.h"
@@ -50,10 +51,12 @@
 #define QUIET_MS 10000 /* an unsettled address choice is final after that */
 #define RETRY_S 2.0 /* look-ups and an unsettled choice are tried again */
 #define LEASE_TTL_S 10
+#define APPLY_AGAIN_S 5.0
 #define ROLE_COUNT_MAX 512 /* role_parse() takes no more */
 
 static void node_settle(struct node *node, double seconds);
 static void node_join(struct node *node);
+static void node_be_reborn(struct node *node);
 static void node_apply(struct node *node);
 static void node_derive(struct node *node);
 static void node_serve_rpc(struct node *node);
@@ -61,103 +64,16 @@ static void node_fail(struct node *node, int code, const char *text);
 
 /* ---- the host's network -> this node's address -------------------------- */
 
-/* Hosts whose addresses matter: etcd's (which way do we go?), reach:HOST, static slots. */
-static void node_look_up(struct node *node)
+/* The whole table goes with it: the operator shall see what there was to choose from. */
+static void node_refuse_address(struct node *node, const char *why)
 {
-	CLEAN(str_list) struct str_list hosts = { 0 };
-	const struct generation *agreed =
-		node->driver ? agreement_agreed(agreement_driver_agreement(node->driver)) : NULL;
+	CLEAN(str) char *table = address_choice_to_table(&node->choice);
+	CLEAN(str_list) struct str_list lines = { 0 };
 
-	for (size_t i = 0; i < node->options->etcd.len && !node->options->standalone; i++) {
-		char *host;
-		int port;
-
-		if (etcd_endpoint_parse(node->options->etcd.items[i], &host, &port, NULL) == 0)
-			str_list_take(&hosts, host);
-	}
-	if (node->options->address && str_starts(node->options->address, "reach:"))
-		str_list_add(&hosts, node->options->address + strlen("reach:"));
-	if (agreed || node->seed)
-		derive_static_hosts(agreed ? agreed : node->seed, &hosts);
-	resolver_request(node->resolver, &hosts);
-}
-
-/*
- * The source address that the kernel would use towards the first of these hosts that it has a way
- * to.
- */
-static void source_towards(struct node *node, const char *host, struct address *ret)
-{
-	const struct resolved_host *resolved =
-		resolved_hosts_find(resolver_answers(node->resolver), host);
-
-	for (size_t i = 0; resolved && i < resolved->len && !ret->family; i++)
-		if (!address_is_loopback(&resolved->addresses[i]))
-			(void)netlink_source(node->netlink, &resolved->addresses[i], ret, NULL);
-}
-
-static bool endpoints_are_loopback(const struct options *options)
-{
-	for (size_t i = 0; i < options->etcd.len; i++) {
-		CLEAN(str) char *host = NULL;
-		int port;
-
-		if (etcd_endpoint_parse(options->etcd.items[i], &host, &port, NULL) < 0 ||
-		    !slots_host_is_loopback(host))
-			return false;
-	}
-	return true;
-}
-
-static void node_choose(struct node *node)
-{
-	struct address_question question = { .interfaces = netlink_snapshot(node->netlink),
-					     .wish = node->options->address,
-					     .loopback_allowed =
-						     endpoints_are_loopback(node->options) };
-
-	if (question.wish && str_starts(question.wish, "reach:")) {
-		source_towards(node, question.wish + strlen("reach:"), &question.towards_store);
-		question.wish = NULL;
-	}
-	for (size_t i = 0; i < node->options->etcd.len && !question.towards_store.family; i++) {
-		CLEAN(str) char *host = NULL;
-		int port;
-
-		if (etcd_endpoint_parse(node->options->etcd.items[i], &host, &port, NULL) == 0)
-			source_towards(node, host, &question.towards_store);
-	}
-	address_choice_fini(&node->choice);
-	address_choose(&question, &node->choice);
-}
-
-/* All addresses of the host that another host could mean. */
-static void list_addresses(const struct interfaces *interfaces, struct str_list *ret)
-{
-	str_list_fini(ret);
-	for (size_t i = 0; i < interfaces->addresses_len; i++) {
-		const struct address *address = &interfaces->addresses[i].address;
-		char text[ADDRESS_TEXT_SIZE];
-
-		if (address_is_loopback(address) || address_is_link_local(address))
-			continue;
-		address_format(address, text);
-		if (!str_list_has(ret, text))
-			str_list_add(ret, text);
-	}
-	str_list_sort(ret);
-}
-
-static void log_candidates(const struct address_choice *choice)
-{
-	for (size_t i = 0; i < choice->len; i++) {
-		const struct address_candidate *candidate = &choice->candidates[i];
-		char text[ADDRESS_TEXT_SIZE];
-
-		address_format(&candidate->address, text);
-		log_error("network", "  %-39s %-15s %s: %s", text, candidate->link,
-			  candidate->excluded ? "dropped" : "candidate", candidate->reason);
-	}
+	str_list_split(&lines, table, '\n');
+	for (size_t k = 0; k < lines.len; k++)
+		log_error("network", "%s", lines.items[k]);
+	node_fail(node, ERR_IDENTITY, why);
 }
 
 /*
@@ -170,8 +86,7 @@ static void node_wait_for_address(struct node *node)
 			      clock_now_ms() - node->started_ms >= QUIET_MS;
 
 	if (is_final) {
-		log_candidates(&node->choice);
-		node_fail(node, ERR_IDENTITY, node->choice.reason);
+		node_refuse_address(node, node->choice.reason);
 		return;
 	}
 	node_settle(node, RETRY_S);
@@ -187,10 +102,10 @@ static void node_consider_address(struct node *node)
 	if (!str_eq(before, node->choice.reason))
 		log_info("network", "%s", node->choice.reason);
 	if (node->choice.outcome != ADDRESS_CHOSEN) {
-		if (joined)
+		if (joined && agreement_is_registered(agreement_driver_agreement(node->driver)))
 			log_warning("network", "no usable address now; keeping %s and all services",
 				    node->self.address);
-		else
+		else if (!joined)
 			node_wait_for_address(node);
 		return;
 	}
@@ -204,7 +119,7 @@ static void node_consider_address(struct node *node)
 			text);
 	free(node->self.address);
 	node->self.address = xstrdup(text);
-	list_addresses(netlink_snapshot(node->netlink), &node->self.addresses);
+	node_list_addresses(node, &node->self.addresses);
 	if (joined)
 		agreement_driver_set_registration(node->driver, &node->self);
 	else
@@ -219,11 +134,17 @@ static void on_settled(struct ev_loop *loop, ev_timer *w, int revents)
 
 	if (node->stopping)
 		return;
-	if (!node->driver)
+	if (node->reborn)
+		node_be_reborn(node);
+	else if (!node->driver)
 		node_look_up(node);
 	else if (!node->options->standalone)
 		node_consider_address(node);
-	node_derive(node);
+	if (node->apply_again)
+		node_apply(node);
+	/* Without any address nothing is concluded about whose slots are whose. */
+	if (node->options->standalone || node->choice.outcome == ADDRESS_CHOSEN)
+		node_derive(node);
 }
 
 static void node_settle(struct node *node, double seconds)
@@ -312,6 +233,33 @@ static void on_left(void *ctx)
 	supervisor_stop(node->supervisor);
 }
 
+/* The newcomer gives way: is there another address? Looked for on the next turn of the loop. */
+static void on_contested(void *ctx, const char *text)
+{
+	(void)text;
+	node_settle(ctx, 0.0);
+}
+
+/* Proven: who holds our address or our id is alive. */
+static void on_refused(void *ctx, bool is_twin, const char *text)
+{
+	struct node *node = ctx;
+
+	if (!is_twin) {
+		node_choose(node);
+		node_refuse_address(
+			node, node->choice.outcome == ADDRESS_VETOED ? node->choice.reason : text);
+	} else if (node->identity.source == IDENTITY_OPTION) {
+		CLEAN(str) char *why = xasprintf("%s: give one of them another --node-id", text);
+
+		node_fail(node, ERR_IDENTITY, why);
+	} else {
+		log_warning("identity", "%s: this one is a clone and takes a new id", text);
+		node->reborn = true;
+		node_settle(node, 0.0);
+	}
+}
+
 static void answer_peers(struct node *node)
 {
 	CLEAN(json) cJSON *json = cJSON_CreateObject();
@@ -337,21 +285,52 @@ static void node_join(struct node *node)
 		node_fail(node, ERR_USAGE, err.msg);
 		return;
 	}
-	struct agreement_settings settings = {
-		.prefix = node->options->prefix,
-		.seed = node->seed,
-		.seed_at_once = node->options->standalone || endpoints_are_loopback(node->options),
-		.standalone = node->options->standalone,
-		.lease_ttl_s = LEASE_TTL_S
-	};
-	const struct agreement_driver_events events = { on_agreed, on_agreement_changed, on_left,
-							node };
+	struct agreement_settings settings = { .prefix = node->options->prefix,
+					       .seed = node->seed,
+					       .seed_at_once =
+						       node->options->standalone ||
+						       node_endpoints_are_loopback(node->options),
+					       .standalone = node->options->standalone,
+					       .address_explicit = node->options->address,
+					       .address_before = node->last_address,
+					       .lease_ttl_s = LEASE_TTL_S };
+	const struct agreement_driver_events events = { .agreed = on_agreed,
+							.changed = on_agreement_changed,
+							.left = on_left,
+							.contested = on_contested,
+							.refused = on_refused,
+							.ctx = node };
 
 	(void)!getrandom(&settings.random, sizeof(settings.random), 0);
 	answer_peers(node);
 	node->driver =
 		agreement_driver_new(node->loop, node->store, &settings, &node->self, &events);
 	agreement_driver_start(node->driver);
+}
+
+/* A clone begins anew under an id of its own. Nothing of it runs yet: it never was registered. */
+static void node_be_reborn(struct node *node)
+{
+	struct err err = { 0 };
+
+	node->reborn = false;
+	store_free(node->store);
+	node->store = NULL;
+	agreement_driver_free(node->driver);
+	node->driver = NULL;
+	node_socket_free(node->node_socket);
+	node->node_socket = NULL;
+	if (node_identity_renew(node, &err) == 0)
+		node->node_socket =
+			node_socket_new(node->loop, node->cluster_hash, node->identity.id, &err);
+	if (!node->node_socket) {
+		node_fail(node, err.code, err.msg);
+		return;
+	}
+	free(node->self.id);
+	node->self.id = xstrdup(node->identity.id);
+	log_warning("identity", "this node is '%s' from now on", node->identity.id);
+	node_join(node);
 }
 
 /* ---- an agreed generation -> files -> what runs here -------------------- */
@@ -399,7 +378,7 @@ static void sweep_rendered(struct node *node)
 		}
 	}
 	node->rendered_len = kept;
-	rendered_files_sweep(node->options->state_dir, &keep);
+	rendered_files_sweep(node->files_dir, &keep);
 }
 
 static int check_document(const struct value *document, struct err *err)
@@ -423,7 +402,7 @@ static int write_files(struct node *node, const struct generation *generation,
 	const struct rendered_file file = { cms_format_file(node->format), text };
 	const gid_t gid = node->user.drop ? node->user.gid : (gid_t)-1;
 
-	return rendered_files_write(node->options->state_dir, generation->name, &file, 1, gid, err);
+	return rendered_files_write(node->files_dir, generation->name, &file, 1, gid, err);
 }
 
 static enum cms_format format_here(const struct node *node, const struct generation *generation)
@@ -452,6 +431,7 @@ static void write_operators_file(struct node *node, const struct generation *gen
 	log_info("config", "%s rewritten", node->options->standalone);
 	generation_free(node->seed);
 	node->seed = generation_clone(generation);
+	(void)seed_digest(node->options, node->seed_digest, NULL);
 }
 
 static void node_apply(struct node *node)
@@ -466,9 +446,13 @@ static void node_apply(struct node *node)
 		r = write_files(node, generation, document, &err);
 	free(node->refused);
 	node->refused = r < 0 ? xasprintf("%s: %s", generation->name, err.msg) : NULL;
+	/* A full disk may be emptied; a configuration that CMS would refuse stays so. */
+	node->apply_again = r < 0 && r != ERR_CONFIG;
 	if (r < 0) {
-		log_error("config", "%s is refused, what runs goes on: %s", generation->name,
-			  err.msg);
+		log_error("config", "%s is refused, what runs goes on: %s%s", generation->name,
+			  err.msg, node->apply_again ? ", retrying in 5 s" : "");
+		if (node->apply_again)
+			node_settle(node, APPLY_AGAIN_S);
 		return;
 	}
 	GROW(node->rendered, node->rendered_len, node->rendered_cap);
@@ -533,7 +517,7 @@ static void node_derive(struct node *node)
 						  .standalone = node->options->standalone };
 
 	derive(&question, &node->derivation);
-	CLEAN(str) char *path = rendered_files_path(node->options->state_dir, newest->generation,
+	CLEAN(str) char *path = rendered_files_path(node->files_dir, newest->generation,
 						    cms_format_file(node->format));
 	const struct plan_settings settings = { .cms_bin = node->cms_bin,
 						.contest = node->options->contest,
@@ -570,11 +554,13 @@ static void open_rpc(struct node *node, const struct derived_slot *slot)
 
 	node->rpc_server =
 		rpc_server_new(node->loop, slot->bind_address, slot->port, NULL, 0, node, &err);
+	const bool is_news = !node->rpc_server && !str_eq(node->rpc_trouble, err.msg);
+
 	free(node->rpc_trouble);
 	node->rpc_trouble = node->rpc_server ? NULL : xstrdup(err.msg);
 	node->rpc_since = clock_wall_s();
-	if (!node->rpc_server)
-		log_warning("cms_rpc", "ResourceService,%d: %s, trying again with the next change",
+	if (is_news)
+		log_warning("cms_rpc", "ResourceService,%d: %s, trying again with each change",
 			    slot->shard, err.msg);
 }
 
@@ -613,6 +599,8 @@ static void on_report_due(struct ev_loop *loop, ev_timer *w, int revents)
 	ev_timer_stop(loop, w);
 	if (!node->driver || node->stopping)
 		return;
+	if (agreement_is_registered(agreement_driver_agreement(node->driver)))
+		node_remember_address(node);
 	if (node->rpc_address && !node->rpc_server)
 		node_serve_rpc(node);
 	node_report(node, &report);
@@ -703,31 +691,22 @@ static void watch_signals(struct node *node)
 	}
 }
 
+/* PID 1 of a container: orphans are ours to reap, units are their pidfds'. */
+static bool is_unit(void *ctx, pid_t pid)
+{
+	const struct node *node = ctx;
+
+	for (size_t i = 0; i < supervisor_count(node->supervisor); i++) {
+		struct unit_status unit;
+
+		supervisor_status(node->supervisor, i, &unit);
+		if (unit.pid == pid)
+			return true;
+	}
+	return false;
+}
+
 /* ---- construction -------------------------------------------------------- */
-
-static int decide_identity(struct node *node, struct err *err)
-{
-	const struct options *options = node->options;
-	CLEAN(str) char *saved = NULL;
-	uint8_t random[8];
-
-	(void)!getrandom(random, sizeof(random), 0);
-	int r = 0;
-	if (!options->node_id)
-		r = identity_file_read(options->state_dir, &saved, err);
-	if (r == 0)
-		r = identity_decide(options->node_id, options->instance, saved, random,
-				    &node->identity, err);
-	return r;
-}
-
-static int save_identity(struct node *node, struct err *err)
-{
-	if (!node->identity.must_save)
-		return 0;
-	return identity_file_write(node->options->state_dir, node->identity.base,
-				   identity_source_name(node->identity.source), err);
-}
 
 static void make_incarnation(struct node *node)
 {
@@ -779,8 +758,10 @@ static int open_all(struct node *node, struct err *err)
 	if (!node->node_socket)
 		return err->code;
 	int r = rendered_files_prepare(options->state_dir, gid, err);
+	if (r == 0 && options->instance)
+		r = rendered_files_prepare(node->files_dir, gid, err);
 	if (r == 0)
-		r = save_identity(node, err);
+		r = node_identity_save(node, err);
 	if (r == 0)
 		r = open_supervisor(node, err);
 	if (r < 0)
@@ -798,21 +779,31 @@ static int node_prepare(struct node *node, struct err *err)
 	machine_facts_read(node->options->facts_root, &node->facts);
 	make_incarnation(node);
 	node->rpc_shard = -1;
-	int r = decide_identity(node, err);
+	node->netlink = netlink_new(node->loop, err);
+	if (!node->netlink)
+		return err->code;
+	int r = node_identity_decide(node, err);
 	if (r == 0)
 		r = service_user_find(node->options->user, &node->user, err);
 	if (r == 0)
 		r = service_programs_find(node->options->cms_bin, &node->cms_bin, err);
 	if (r == 0)
 		r = seed_read(node->options, &node->seed, err);
+	if (r == 0 && node->options->standalone)
+		r = seed_digest(node->options, node->seed_digest, err);
 	if (r == 0)
 		r = hash_cluster(node, err);
 	if (r < 0)
 		return r;
+	/* Instances of one host may share the state directory, but not each other's files. */
+	node->files_dir = node->options->instance ? xasprintf("%s/%s", node->options->state_dir,
+							      node->options->instance) :
+						    xstrdup(node->options->state_dir);
 	fill_registration(node);
-	node->netlink = netlink_new(node->loop, err);
-	if (!node->netlink)
-		return err->code;
+	if (!node->facts.boot_id[0])
+		log_warning(
+			"identity",
+			"the boot id cannot be read: other hosts without one count as this host");
 	netlink_on_change(node->netlink, on_network_changed, node);
 	node->resolver = resolver_new(node->loop, on_resolved, node);
 	return 0;
@@ -844,25 +835,68 @@ struct node *node_new(struct ev_loop *loop, const struct options *options, struc
 		return NULL;
 	}
 	watch_signals(node);
+	if (getpid() == 1)
+		node->reaper = reaper_new(loop, is_unit, node);
 	log_info("identity", "cmsnoded %s, node '%s' (%s) on host '%s'", PACKAGE_VERSION,
 		 node->identity.id, identity_source_name(node->identity.source),
 		 node->facts.hostname);
 	return node;
 }
 
-/* What would run here, as far as the operator's file alone tells. */
+/* What would run here if this node were the first of its cluster. */
 static void check_derivation(struct node *node)
 {
-	struct registrations nobody = { 0 };
-	const struct derive_question question = { .generation = node->seed,
+	const struct registrations alone = { .items = &node->self, .len = 1 };
+	CLEAN(generation) struct generation *joined =
+		node->seed ? generation_clone(node->seed) : NULL;
+	const struct derive_question question = { .generation = joined,
 						  .self = &node->self,
-						  .registrations = &nobody,
+						  .registrations = &alone,
 						  .interfaces = netlink_snapshot(node->netlink),
 						  .hosts = resolver_answers(node->resolver),
 						  .standalone = node->options->standalone };
 
-	if (node->seed)
-		derive(&question, &node->derivation);
+	if (!joined)
+		return;
+	if (node->choice.outcome == ADDRESS_CHOSEN && !node->options->standalone) {
+		char text[ADDRESS_TEXT_SIZE];
+
+		address_format(&node->choice.address, text);
+		free(node->self.address);
+		node->self.address = xstrdup(text);
+	}
+	alter_join(joined, &alone, NULL);
+	derive(&question, &node->derivation);
+}
+
+/* As a table for people; as one JSON object with --log-format json. */
+static void print_check(const struct node *node)
+{
+	if (strcmp(node->options->log_format, "json") == 0) {
+		CLEAN(json) cJSON *json = node_explain(node, "all");
+		CLEAN(str) char *text = cJSON_Print(json);
+
+		(void)puts(text);
+		return;
+	}
+	CLEAN(str) char *table = address_choice_to_table(&node->choice);
+
+	(void)printf("identity\n%s (%s): %s\n\n", node->identity.id,
+		     identity_source_name(node->identity.source), node->identity.reason);
+	(void)printf("address\n%s\n%s\n", node->choice.reason, table);
+	if (node->derivation.len)
+		(void)puts("services");
+	for (size_t i = 0; i < node->derivation.len; i++) {
+		const struct derived_slot *slot = &node->derivation.items[i];
+
+		CLEAN(str) char *label = xasprintf("%s,%d", slot->service, slot->shard);
+		CLEAN(str) char *where = xasprintf("%s:%d", slot->host, slot->port);
+
+		(void)printf("%-22s %-8s %-24s %s%s%s\n", label,
+			     slot->runs_here && !slot->disabled ? "here" : "not here", where,
+			     slot->reason, slot->disabled ? "; not started: " : "",
+			     slot->disabled ? slot->disabled : "");
+	}
 }
 
 int node_check(const struct options *options, struct err *err)
@@ -877,10 +911,7 @@ int node_check(const struct options *options, struct err *err)
 		(void)ev_run(loop, 0);
 		node_choose(node);
 		check_derivation(node);
-		CLEAN(json) cJSON *json = node_explain(node, "all");
-		CLEAN(str) char *text = cJSON_Print(json);
-
-		(void)puts(text);
+		print_check(node);
 		if (!options->standalone && node->choice.outcome != ADDRESS_CHOSEN)
 			r = err_set(err, ERR_IDENTITY, "%s", node->choice.reason);
 	}
@@ -907,6 +938,7 @@ void node_free(struct node *node)
 		ev_signal_stop(node->loop, &node->signals[i]);
 	ev_timer_stop(node->loop, &node->settle);
 	ev_timer_stop(node->loop, &node->report_timer);
+	reaper_free(node->reaper);
 	control_socket_free(node->control);
 	close_rpc(node);
 	supervisor_free(node->supervisor);
@@ -925,6 +957,9 @@ void node_free(struct node *node)
 	registration_fini(&node->self);
 	generation_free(node->seed);
 	service_user_fini(&node->user);
+	identity_record_fini(&node->record);
+	free(node->last_address);
+	free(node->files_dir);
 	free(node->refused);
 	free(node->cms_bin);
 	free(node);

@@ -21,9 +21,11 @@ struct agreement_driver;
 struct cJSON;
 struct control_request;
 struct control_socket;
+struct err;
 struct netlink;
 struct node_socket;
 struct options;
+struct reaper;
 struct resolver;
 struct rpc_server;
 struct store;
@@ -43,6 +45,11 @@ struct node {
 	/* who am I, where */
 	struct machine_facts facts;
 	struct identity identity;
+	struct identity_record record; /* what the state file shall hold */
+	char *last_address; /* that this id claimed last; NULL = unknown */
+	bool apply_again; /* the newest generation could not be written: try again */
+	char seed_digest[65]; /* of FILE in standalone, as last read or written */
+	bool reborn; /* a clone: takes a new id on the next turn */
 	struct service_user user;
 	char incarnation[33];
 	char cluster_hash[17];
@@ -51,23 +58,25 @@ struct node {
 	struct address_choice choice;
 	struct registration self;
 	struct node_socket *node_socket;
-	ev_timer settle;		/* a changed network is acted on after quiet */
+	ev_timer settle; /* a changed network is acted on after quiet */
 
 	/* what is agreed */
-	struct generation *seed;	/* NULL = none given */
-	struct store *store;		/* NULL until there is an address */
+	struct generation *seed; /* NULL = none given */
+	struct store *store; /* NULL until there is an address */
 	struct agreement_driver *driver;
-	char *refused;			/* why the newest generation was not applied; NULL */
-	enum cms_format format;		/* of the files that CMS reads here */
-	struct rendered *rendered;	/* newest last */
+	char *refused; /* why the newest generation was not applied; NULL */
+	enum cms_format format; /* of the files that CMS reads here */
+	struct rendered *rendered; /* newest last */
 	size_t rendered_len, rendered_cap;
 
 	/* what runs here */
 	char *cms_bin;
+	char *files_dir; /* above generations/: the state directory, or the instance's in it */
+	struct reaper *reaper; /* as PID 1; else NULL */
 	struct derivation derivation;
 	struct supervisor *supervisor;
-	struct rpc_server *rpc_server;	/* ResourceService's port; NULL = none or not bound */
-	char *rpc_address;		/* "host:port" that it is bound to, or shall be */
+	struct rpc_server *rpc_server; /* ResourceService's port; NULL = none or not bound */
+	char *rpc_address; /* "host:port" that it is bound to, or shall be */
 	char *rpc_trouble;
 	double rpc_since;
 	int rpc_shard;
@@ -77,7 +86,7 @@ struct node {
 	ev_timer report_timer;
 	ev_signal signals[5];
 	bool stopping;
-	bool checking;			/* --check: look, choose, print */
+	bool checking; /* --check: look, choose, print */
 	int exit_status;
 };
 
@@ -94,5 +103,29 @@ struct cJSON *node_explain(const struct node *node, const char *what);
 /* Handles one request of the control socket. */
 void control_handle(void *ctx, struct control_request *request, const char *command,
 		    const struct cJSON *body);
+
+/* control_node.c: the commands on nodes, as control_handle() calls them. */
+void control_node_forget(struct node *node, struct control_request *request,
+			 const struct cJSON *body);
+void control_node_reset_identity(struct node *node, struct control_request *request,
+				 const struct cJSON *body);
+
+/* As agreement_edited_fn: answers the request `ctx` with the generation or the reason. */
+void control_on_edited(void *ctx, int code, const char *text);
+
+/* node_address.c: looks up the hosts that matter; on_resolved follows. */
+void node_look_up(struct node *node);
+/* Ranks the host's addresses into node->choice. */
+void node_choose(struct node *node);
+bool node_endpoints_are_loopback(const struct options *options);
+/* All addresses of the host that another host could mean; `ret` is emptied first. */
+void node_list_addresses(const struct node *node, struct str_list *ret);
+
+/* node_identity.c: needs node->facts and node->netlink. */
+int node_identity_decide(struct node *node, struct err *err);
+int node_identity_save(struct node *node, struct err *err);
+/* A new random id, saved: the derived one is a live twin's. */
+int node_identity_renew(struct node *node, struct err *err);
+void node_remember_address(struct node *node);
 
 #endif

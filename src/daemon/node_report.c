@@ -116,6 +116,7 @@ static void fill_store(const struct node *node, struct report *ret)
 	ret->endpoint = status.endpoint;
 	ret->connected = status.connected;
 	ret->revision = status.revision;
+	ret->note = status.connected ? NULL : status.trouble;
 	ret->last_contact_s = status.last_contact_ms ?
 				      (double)(clock_now_ms() - status.last_contact_ms) / 1000.0 :
 				      -1.0;
@@ -132,8 +133,9 @@ static void fill_config(const struct node *node, struct report *ret)
 		node->rendered_len ? node->rendered[node->rendered_len - 1].generation : NULL;
 	ret->format = node->rendered_len ? cms_format_name(node->format) : NULL;
 	ret->refused = node->refused;
-	ret->note = node->refused;
-	if (agreement && !ret->note)
+	if (node->refused)
+		ret->note = node->refused;
+	else if (agreement && agreement_trouble(agreement))
 		ret->note = agreement_trouble(agreement);
 	else if (!agreement)
 		ret->note = node->choice.reason;

@@ -173,6 +173,8 @@ static int check_role(const char *text, struct err *err)
 
 	if (role_parse(text, &name, &count, err) < 0)
 		return err_set(err, ERR_USAGE, "%s", err ? err->msg : "");
+	if (strcmp(name, "ranking") == 0 || strcmp(name, "RankingWebServer") == 0)
+		return err_set(err, ERR_USAGE, "role '%s': not in this version", name);
 	return 0;
 }
 

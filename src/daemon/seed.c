@@ -14,7 +14,7 @@
 #include "cmsnode/base/log.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/config/document.h"
-#include "cmsnode/config/file.h"
+#include "cmsnode/base/file.h"
 #include "cmsnode/config/toml.h"
 #include "cmsnode/config/validate.h"
 #include "cmsnode/daemon/options.h"
@@ -121,5 +121,15 @@ int seed_read(const struct options *options, struct generation **ret, struct err
 	value_free(generation->cms);
 	generation->cms = steal(document);
 	*ret = steal(generation);
+	return 0;
+}
+
+int seed_digest(const struct options *options, char ret[65], struct err *err)
+{
+	CLEAN(buf) struct buf text = BUF_INIT(TOML_MAX_SIZE);
+
+	if (file_read(options->standalone, &text, err) < 0)
+		return ERR_CONFIG;
+	str_sha256(buf_str(&text), text.len, ret);
 	return 0;
 }

@@ -16,4 +16,7 @@ struct options;
  */
 int seed_read(const struct options *options, struct generation **ret, struct err *err);
 
+/* SHA-256 of the standalone file as it is now. ERR_CONFIG if it cannot be read. */
+int seed_digest(const struct options *options, char ret[65], struct err *err);
+
 #endif

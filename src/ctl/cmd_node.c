@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* `node forget` and `node reset-identity`. */
+#include "ctl.h"
+
+#include <stdio.h>
+
+#include <cjson/cJSON.h>
+
+#include "cmsnode/base/json.h"
+#include "cmsnode/base/mem.h"
+
+int ctl_node_forget(const struct ctl *ctl, struct err *err)
+{
+	cJSON *request = ctl_request("node.forget");
+	CLEAN(json) cJSON *result = NULL;
+
+	json_add_str(request, "id", ctl->words[0]);
+	json_add_bool(request, "force", ctl->force);
+	json_add_str(request, "message", ctl->message);
+	const int r = ctl_ask_soon(ctl, request, &result, err);
+	if (r < 0)
+		return r;
+	const char *generation = json_get_str(result, "generation");
+
+	(void)printf("forgotten; agreed: %s\n", generation ? generation : "-");
+	return 0;
+}
+
+int ctl_node_reset_identity(const struct ctl *ctl, struct err *err)
+{
+	CLEAN(json) cJSON *result = NULL;
+	const int r = ctl_ask_soon(ctl, ctl_request("node.reset-identity"), &result, err);
+	if (r < 0)
+		return r;
+	const char *id = json_get_str(result, "id");
+
+	(void)printf("'%s' goes on until the daemon is restarted; the next start takes a new id\n",
+		     id ? id : "-");
+	return 0;
+}
