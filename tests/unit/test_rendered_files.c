@@ -22,7 +22,7 @@
 #include "cmsnode/base/log.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
-#include "cmsnode/config/file.h"
+#include "cmsnode/base/file.h"
 #include "cmsnode/config/rendered_files.h"
 
 #define NO_GROUP ((gid_t)-1)

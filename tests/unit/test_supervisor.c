@@ -153,7 +153,10 @@ static int setup(void **state)
 	(void)snprintf(fixture->dir, sizeof(fixture->dir), "/tmp/test_supervisor.XXXXXX");
 	assert_non_null(mkdtemp(fixture->dir));
 	fixture->output_dir = xasprintf("%s/run/output", fixture->dir);
-	fixture->slot_prefix = xasprintf("cmsnoded/test-%ld/slot/", (long)getpid());
+	static unsigned int fixtures;
+
+	/* Each its own: what the last test killed may hold its slot for a moment yet. */
+	fixture->slot_prefix = xasprintf("cmsnoded/test-%ld-%u/slot/", (long)getpid(), ++fixtures);
 	fixture->settings = (struct supervisor_settings){
 		.output_dir = fixture->output_dir,
 		.slot_socket_prefix = fixture->slot_prefix,
