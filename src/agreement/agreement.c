@@ -387,6 +387,22 @@ static void report_rival(struct agreement *a, const struct registration *rival)
 			rival->hostname, rival->id, a->self.address);
 }
 
+/*
+ * We ran under this id, were away too long, and another host took it: its
+ * registration is never overwritten, and what runs here is not ended for it.
+ */
+static void hold_for_heir(struct agreement *a, const struct registration *heir)
+{
+	CLEAN(str) char *text = xasprintf(
+		"node id '%s' was taken by host '%s' (address %s, boot id %s) while this node was away: keeping all units, not registering; stop one of the two",
+		a->self.id, heir->hostname, heir->address, heir->boot_id);
+
+	a->held = true;
+	set_trouble(a, text);
+	set_state(a, AGREEMENT_PAUSED);
+	a->timer_ms = a->now_ms + PAUSE_MAX_MS;
+}
+
 /* Another daemon's registration stands under our id. */
 static void handle_foreign_key(struct agreement *a, const struct registration *other)
 {
@@ -397,6 +413,11 @@ static void handle_foreign_key(struct agreement *a, const struct registration *o
 		a->old_leases[0] = other->lease;
 		a->old_leases[1] = other->reserved_lease;
 		enter_granting(a);
+		return;
+	}
+	a->registered = false;
+	if (a->agreed) {
+		hold_for_heir(a, other);
 		return;
 	}
 	CLEAN(str) char *text = xasprintf(

@@ -673,6 +673,40 @@ static void a_live_twin_is_refused_naming_both(void **state)
 	world_free(world);
 }
 
+static void an_id_that_was_taken_meanwhile_is_held(void **state)
+{
+	struct world *world = pair();
+	struct registration heir = { 0 };
+	CLEAN(str) char *before = xstrdup(world_agreed(world, 1)->name);
+
+	(void)state;
+	world_registration(&heir, "b", "worker:1", 7);
+	heir.incarnation = xstrdup("heir");
+	CLEAN(str) char *json = registration_to_json(&heir);
+
+	registration_fini(&heir);
+	assert_true(memory_store_expire(world->store, agreement_lease(world->nodes[1].agreement)));
+	put(world, "/cms/nodes/b", json);
+	world_run(world, 120000);
+	/* Neither refused (which would end the daemon) nor registered over the heir. */
+	assert_false(world->nodes[1].refused);
+	assert_false(agreement_is_registered(world->nodes[1].agreement));
+	assert_true(agreement_is_held(world->nodes[1].agreement));
+	assert_non_null(strstr(agreement_trouble(world->nodes[1].agreement), "host7"));
+	assert_string_equal(world_agreed(world, 1)->name, before);
+	struct store_request *request = store_request_new(STORE_TXN);
+	struct store_reply reply = { 0 };
+
+	store_ops_delete(&request->success, "/cms/nodes/b", false);
+	memory_store_execute(world->store, request, &reply);
+	store_reply_fini(&reply);
+	store_request_free(request);
+	world_run(world, 30000);
+	assert_true(agreement_is_registered(world->nodes[1].agreement));
+	assert_false(agreement_is_held(world->nodes[1].agreement));
+	world_free(world);
+}
+
 static bool rival_put;
 
 /* Between our registration and our second look, an older claim's owner appears. */
@@ -803,6 +837,7 @@ int main(void)
 		cmocka_unit_test(a_living_holder_is_proven_and_a_dead_one_is_not),
 		cmocka_unit_test(a_live_twin_is_refused_naming_both),
 		cmocka_unit_test(of_two_at_once_the_older_claim_wins),
+		cmocka_unit_test(an_id_that_was_taken_meanwhile_is_held),
 		cmocka_unit_test(forgetting_needs_a_dead_node),
 		cmocka_unit_test(one_that_runs_reports_a_rival_and_goes_on),
 	};
