@@ -78,11 +78,12 @@ bool node_endpoints_are_loopback(const struct options *options)
 }
 
 static void add_veto(struct address_veto *vetoes, size_t *len, const struct registration *other,
-		     const char *text)
+		     const char *text, const char *held)
 {
 	struct address_veto *veto = &vetoes[*len];
 
-	if (address_parse(text, &veto->address) < 0)
+	/* What stands in our own registration is the agreement's to judge: the older claim wins. */
+	if (str_eq(held, text) || address_parse(text, &veto->address) < 0)
 		return;
 	veto->claimed = strcmp(text, other->address) == 0;
 	(void)snprintf(veto->holder, sizeof(veto->holder), "host '%.63s' (node %.63s)",
@@ -96,6 +97,9 @@ static struct address_veto *list_vetoes(const struct node *node, size_t *ret_len
 	const struct registrations *all =
 		node->driver ? agreement_registrations(agreement_driver_agreement(node->driver)) :
 			       NULL;
+	const bool registered =
+		node->driver && agreement_is_registered(agreement_driver_agreement(node->driver));
+	const char *held = registered ? node->self.address : NULL;
 	size_t most = 0;
 
 	*ret_len = 0;
@@ -109,9 +113,9 @@ static struct address_veto *list_vetoes(const struct node *node, size_t *ret_len
 		    registration_same_host(other, &node->self))
 			continue;
 		if (other->address[0])
-			add_veto(vetoes, ret_len, other, other->address);
+			add_veto(vetoes, ret_len, other, other->address, held);
 		for (size_t k = 0; k < other->addresses.len; k++)
-			add_veto(vetoes, ret_len, other, other->addresses.items[k]);
+			add_veto(vetoes, ret_len, other, other->addresses.items[k], held);
 	}
 	return vetoes;
 }

@@ -142,12 +142,22 @@ class Host:
     def connect(self, address, port, timeout_s=5):
         return self.inside(lambda: socket.create_connection((address, port), timeout_s))
 
+    def kill_all(self):
+        """Again and again: a daemon may start a unit anew between the look and its own end."""
+        def none_left():
+            pids = self.pids()              # only what was started in here
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            return not pids
+        until(10, none_left, f"the end of all processes on {self.name}")
+
     def remove(self):
         try:
-            for pid in self.pids():         # only what was started in here
-                os.kill(pid, signal.SIGKILL)
-            until(10, lambda: not self.pids(), f"the end of all processes on {self.name}")
-        except (AssertionError, ProcessLookupError) as error:
+            self.kill_all()
+        except AssertionError as error:
             print(f"{self.namespace}: {error}")
         subprocess.run(("ip", "netns", "del", self.namespace), capture_output=True)
         for name in ("hosts", "resolv.conf"):

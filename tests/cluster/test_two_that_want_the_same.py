@@ -7,7 +7,6 @@ newcomer gives way, and only to one that was proven to live.
 import json
 import os
 import shutil
-import signal
 
 import pytest
 
@@ -53,11 +52,6 @@ def ends_with(node, status):
                  f"{node.name} ended with {status}")
 
 
-def kill_all(host):
-    for pid in host.pids():
-        os.kill(pid, signal.SIGKILL)
-
-
 def nodes_in_store(node):
     return {entry["node"]["id"]: entry["node"] for entry in node.status(cluster=True)["nodes"]}
 
@@ -101,7 +95,7 @@ def test_a_dead_node_is_forgotten_and_its_slots_are_taken(scene):
     a, b = nodes["a"], nodes["b"]
     taken = set(b.services())
     assert a.ctl("node", "forget", "b")[0] != 0, "it is registered"
-    kill_all(b.host)
+    b.host.kill_all()
     until(40, lambda: "b" not in nodes_in_store(a), "its lease to end")
     status, output = a.ctl("node", "forget", "b", "-m", "burnt")
     assert status == 0, output
@@ -120,7 +114,7 @@ def test_a_core_that_is_only_cut_off_is_not_forgotten(scene):
     status, output = other.ctl("node", "forget", "a")
     assert status != 0 and "answers" in output and "--force" in output
     stays(1, lambda: all(a.host.has_process(pid) for pid in units.values()), "its units")
-    kill_all(a.host)
+    a.host.kill_all()
     status, output = other.ctl("node", "forget", "a")
     assert status == 0, output
     shown = json.loads(other.ctl("config", "show", "--json")[1])
