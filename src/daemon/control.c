@@ -137,9 +137,8 @@ static void do_explain(struct node *node, struct control_request *request, const
 {
 	const char *what = json_get_str(body, "what");
 
-	/* Standalone needs no address, so nothing was chosen before. */
-	if (node->options->standalone)
-		node_choose(node);
+	/* As things are now: who vetoed what may have gone. */
+	node_choose(node);
 
 	control_answer(request, node_explain(node, what ? what : "all"));
 }

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cjson/cJSON.h>
 
@@ -150,7 +149,11 @@ void control_node_forget(struct node *node, struct control_request *request,
 		control_fail(request, -EPERM, "changes need root or group cmsnode");
 		return;
 	}
-	const struct generation_node *gone = find_gone(node, request, json_get_str(body, "id"));
+	CLEAN(str) char *id = xstrdup(json_get_str(body, "id"));
+
+	if (id)
+		str_lower(id);
+	const struct generation_node *gone = find_gone(node, request, id);
 	if (!gone)
 		return;
 	struct forget *forget = xcalloc(1, sizeof(*forget));
@@ -174,19 +177,19 @@ void control_node_reset_identity(struct node *node, struct control_request *requ
 				 const struct cJSON *body)
 {
 	(void)body;
-	CLEAN(str) char *path = xasprintf("%s/node-id", node->options->state_dir);
+	struct err err = { 0 };
 
 	if (!control_may_change(request)) {
 		control_fail(request, -EPERM, "changes need root or group cmsnode");
 	} else if (node->options->node_id) {
 		control_fail(request, ERR_USAGE,
 			     "this node's id is given with --node-id: change it there");
-	} else if (unlink(path) < 0 && errno != ENOENT) {
-		control_fail(request, -errno, "%s: %s", path, strerror(errno));
+	} else if (node_identity_reset(node, &err) < 0) {
+		control_fail(request, err.code, "%s", err.msg);
 	} else {
 		cJSON *result = cJSON_CreateObject();
 
-		log_info("identity", "%s removed: the next start takes a new id", path);
+		log_info("identity", "the next start of this node takes a new id");
 		json_add_str(result, "id", node->identity.id);
 		control_answer(request, result);
 	}

@@ -48,7 +48,6 @@
 #include "config.h"
 #include "node_internal.h"
 
-#define QUIET_MS 10000 /* an unsettled address choice is final after that */
 #define RETRY_S 2.0 /* look-ups and an unsettled choice are tried again */
 #define LEASE_TTL_S 10
 #define APPLY_AGAIN_S 5.0
@@ -83,7 +82,7 @@ static void node_refuse_address(struct node *node, const char *why)
 static void node_wait_for_address(struct node *node)
 {
 	const bool is_final = node->choice.outcome != ADDRESS_NONE &&
-			      clock_now_ms() - node->started_ms >= QUIET_MS;
+			      clock_now_ms() - node->started_ms >= NODE_QUIET_MS;
 
 	if (is_final) {
 		node_refuse_address(node, node->choice.reason);
@@ -214,6 +213,9 @@ static void on_agreed(void *ctx)
 {
 	struct node *node = ctx;
 
+	/* What was vetoed when we came may be free now: `explain` and `status` shall not lie. */
+	if (!node->options->standalone)
+		node_choose(node);
 	node_look_up(node);
 	node_apply(node);
 }
@@ -247,8 +249,11 @@ static void on_refused(void *ctx, bool is_twin, const char *text)
 
 	if (!is_twin) {
 		node_choose(node);
+		CLEAN(str) char *why = xasprintf(
+			"%s: give this node another address of its host with --address", text);
+
 		node_refuse_address(
-			node, node->choice.outcome == ADDRESS_VETOED ? node->choice.reason : text);
+			node, node->choice.outcome == ADDRESS_VETOED ? node->choice.reason : why);
 	} else if (node->identity.source == IDENTITY_OPTION) {
 		CLEAN(str) char *why = xasprintf("%s: give one of them another --node-id", text);
 

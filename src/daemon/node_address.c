@@ -4,12 +4,14 @@
  * towards etcd, what other hosts claim. The choice itself is address_choice.c's,
  * what follows from it node.c's.
  */
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmsnode/agreement/agreement.h"
 #include "cmsnode/agreement/agreement_driver.h"
+#include "cmsnode/base/clock.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/daemon/options.h"
 #include "cmsnode/network/interfaces.h"
@@ -120,6 +122,29 @@ static struct address_veto *list_vetoes(const struct node *node, size_t *ret_len
 	return vetoes;
 }
 
+static bool has_other_link(const struct interfaces *interfaces)
+{
+	for (size_t i = 0; i < interfaces->links_len; i++)
+		if (!(interfaces->links[i].flags & IFF_LOOPBACK))
+			return true;
+	return false;
+}
+
+/*
+ * 127.0.0.1 is for one machine with its own etcd and nothing else: never for a
+ * node that had an address that others can reach, and not before DHCP had its time.
+ */
+static bool may_use_loopback(const struct node *node)
+{
+	const char *held = node->self.address && node->self.address[0] ? node->self.address :
+									 node->last_address;
+
+	if (!node_endpoints_are_loopback(node->options) || (held && !slots_host_is_loopback(held)))
+		return false;
+	return !has_other_link(netlink_snapshot(node->netlink)) ||
+	       clock_now_ms() - node->started_ms >= NODE_QUIET_MS;
+}
+
 void node_choose(struct node *node)
 {
 	struct address own = { 0 };
@@ -128,8 +153,7 @@ void node_choose(struct node *node)
 
 	struct address_question question = { .interfaces = netlink_snapshot(node->netlink),
 					     .wish = node->options->address,
-					     .loopback_allowed =
-						     node_endpoints_are_loopback(node->options),
+					     .loopback_allowed = may_use_loopback(node),
 					     .vetoes = vetoes,
 					     .vetoes_len = vetoes_len,
 					     .own = &own };

@@ -115,17 +115,33 @@ int node_identity_save(struct node *node, struct err *err)
 	return identity_file_save(node->options->state_dir, &node->record, err);
 }
 
-int node_identity_renew(struct node *node, struct err *err)
+/* An id that follows from no fact: the facts would give the old one again. */
+static int choose_random(struct node *node, struct identity *ret_identity,
+			 struct identity_record *ret_record, struct err *err)
 {
 	const struct identity_record nobody = { 0 };
 	struct identity_question question;
 
 	fill_question(node, &nobody, &node->self.macs, &question);
 	question.machine_id = NULL;
-	question.machine_id_why = "another live host has the same";
-	const int r = identity_choose(&question, &node->identity, err);
+	question.machine_id_why = "a new id was asked for";
+	const int r = identity_choose(&question, ret_identity, err);
 	if (r < 0)
 		return r;
-	keep_record(node, &question);
-	return identity_file_save(node->options->state_dir, &node->record, err);
+	identity_record_fini(ret_record);
+	identity_record_make(&question, ret_identity, ret_record);
+	return identity_file_save(node->options->state_dir, ret_record, err);
+}
+
+int node_identity_renew(struct node *node, struct err *err)
+{
+	return choose_random(node, &node->identity, &node->record, err);
+}
+
+int node_identity_reset(struct node *node, struct err *err)
+{
+	CLEAN(identity_record) struct identity_record record = { 0 };
+	struct identity identity;
+
+	return choose_random(node, &identity, &record, err);
 }

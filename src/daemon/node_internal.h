@@ -31,6 +31,9 @@ struct rpc_server;
 struct store;
 struct supervisor;
 
+/* An unsettled choice of the address is final after that. */
+#define NODE_QUIET_MS 10000
+
 /* What CMS reads of one generation: kept as long as a unit runs with it. */
 struct rendered {
 	char *generation;
@@ -126,6 +129,8 @@ int node_identity_decide(struct node *node, struct err *err);
 int node_identity_save(struct node *node, struct err *err);
 /* A new random id, saved: the derived one is a live twin's. */
 int node_identity_renew(struct node *node, struct err *err);
+/* The state file gets a new random id, for the next start; node->identity stays. */
+int node_identity_reset(struct node *node, struct err *err);
 void node_remember_address(struct node *node);
 
 #endif

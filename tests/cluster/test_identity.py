@@ -165,6 +165,19 @@ def test_an_instance_with_its_id_in_dmi_asks_nobody(cluster):
     assert service.requests() == []
 
 
+def test_a_reset_gives_an_id_that_no_fact_leads_back_from(cluster):
+    host = cluster.host("a")
+    facts(host, dmi_sys_vendor="Amazon EC2", dmi_board_asset_tag=INSTANCE, machine_id=MACHINE_ID)
+    node = start(cluster, host)
+    assert identity(node)["id"] == INSTANCE
+    assert node.ctl("node", "reset-identity")[0] == 0
+    assert identity(node)["id"] == INSTANCE, "only the next start takes it"
+    assert node.stop() == 0
+    again = start(cluster, host)
+    assert identity(again)["id"].startswith("n-")
+    assert again.stop() == 0
+
+
 def test_an_instance_asks_the_metadata_service_once(cluster):
     host = cluster.host("a")
     service = Imds(host, INSTANCE)
