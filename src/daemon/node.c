@@ -595,6 +595,27 @@ static void on_units_changed(void *ctx)
 	on_agreement_changed(ctx);
 }
 
+/* Two nodes of one host are fine if somebody wanted that: then they are instances of one id. */
+static void tell_of_sibling(struct node *node)
+{
+	const struct registrations *all =
+		agreement_registrations(agreement_driver_agreement(node->driver));
+	CLEAN(str) char *family = xasprintf("%s.", node->identity.base);
+
+	for (size_t i = 0; i < all->len && !node->sibling_told; i++) {
+		const struct registration *other = &all->items[i];
+		if (strcmp(other->id, node->self.id) == 0 || str_starts(other->id, family) ||
+		    strcmp(other->id, node->identity.base) == 0 ||
+		    !registration_same_host(other, &node->self))
+			continue;
+		node->sibling_told = true;
+		log_warning(
+			"identity",
+			"node '%s' runs on this host, too: several daemons on one host are told apart with --instance NAME",
+			other->id);
+	}
+}
+
 static void on_report_due(struct ev_loop *loop, ev_timer *w, int revents)
 {
 	(void)revents;
@@ -606,6 +627,7 @@ static void on_report_due(struct ev_loop *loop, ev_timer *w, int revents)
 		return;
 	if (agreement_is_registered(agreement_driver_agreement(node->driver)))
 		node_remember_address(node);
+	tell_of_sibling(node);
 	if (node->rpc_address && !node->rpc_server)
 		node_serve_rpc(node);
 	node_report(node, &report);

@@ -52,6 +52,7 @@ struct node {
 	char *last_address; /* that this id claimed last; NULL = unknown */
 	bool apply_again; /* the newest generation could not be written: try again */
 	char seed_digest[65]; /* of FILE in standalone, as last read or written */
+	bool sibling_told;
 	bool reborn; /* a clone: takes a new id on the next turn */
 	struct service_user user;
 	char incarnation[33];

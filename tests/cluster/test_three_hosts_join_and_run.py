@@ -79,7 +79,12 @@ def test_services_answer_from_other_hosts(three):
 
 
 def test_each_node_chose_its_own_address_and_not_docker0(three):
-    seen = {node["node"]["id"]: node for node in three.nodes[1].status(cluster=True)["nodes"]}
+    def look():     # a status is in the store within a second
+        nodes = three.nodes[1].status(cluster=True)["nodes"]
+        return {node["node"]["id"]: node for node in nodes
+                if len(node["services"]) == len(three.nodes[0].status()["services"])
+                or node["node"]["id"] != three.nodes[0].name}
+    seen = until(10, lambda: look() if len(look()) == len(three.nodes) else None, "all of them")
     assert {name: seen[name]["node"]["address"] for name in seen} == \
         {node.name: node.host.address for node in three.nodes}
     for node in three.nodes:

@@ -87,7 +87,8 @@ def test_a_clone_takes_an_id_of_its_own(scene):
     first.wait_until(30, is_well, "well")
     with open(f"{clone.host.state_dir}/node-id", encoding="utf-8") as file:
         assert json.load(file)["id"] == status["node"]["id"]
-    assert {first_id, status["node"]["id"]} <= set(nodes_in_store(nodes["a"]))
+    until(10, lambda: {first_id, status["node"]["id"]} <= set(nodes_in_store(nodes["a"])),
+          "both in the store")
 
 
 def test_a_dead_node_is_forgotten_and_its_slots_are_taken(scene):
