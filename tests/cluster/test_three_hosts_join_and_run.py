@@ -81,10 +81,9 @@ def test_services_answer_from_other_hosts(three):
 def test_each_node_chose_its_own_address_and_not_docker0(three):
     def look():     # a status is in the store within a second
         nodes = three.nodes[1].status(cluster=True)["nodes"]
-        return {node["node"]["id"]: node for node in nodes
-                if len(node["services"]) == len(three.nodes[0].status()["services"])
-                or node["node"]["id"] != three.nodes[0].name}
-    seen = until(10, lambda: look() if len(look()) == len(three.nodes) else None, "all of them")
+        seen = {node["node"]["id"]: node for node in nodes}
+        return seen if len(seen) == len(three.nodes) else None
+    seen = until(10, look, "all three in the store")
     assert {name: seen[name]["node"]["address"] for name in seen} == \
         {node.name: node.host.address for node in three.nodes}
     for node in three.nodes:
