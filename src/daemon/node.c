@@ -823,9 +823,10 @@ static int node_prepare(struct node *node, struct err *err)
 	if (r < 0)
 		return r;
 	/* Instances of one host may share the state directory, but not each other's files. */
-	node->files_dir = node->options->instance ? xasprintf("%s/%s", node->options->state_dir,
-							      node->options->instance) :
-						    xstrdup(node->options->state_dir);
+	node->files_dir = node->options->instance ?
+				  xasprintf("%s/instance-%s", node->options->state_dir,
+					    node->options->instance) :
+				  xstrdup(node->options->state_dir);
 	fill_registration(node);
 	if (!node->facts.boot_id[0])
 		log_warning(
