@@ -283,9 +283,10 @@ static void node_join(struct node *node)
 {
 	struct err err = { 0 };
 
-	node->store = node->options->standalone ?
-			      standalone_store_new(node->loop) :
-			      etcd_store_new(node->loop, &node->options->etcd, &err);
+	const struct etcd_settings etcd = { .endpoints = &node->options->etcd };
+
+	node->store = node->options->standalone ? standalone_store_new(node->loop) :
+						  etcd_store_new(node->loop, &etcd, &err);
 	if (!node->store) {
 		node_fail(node, ERR_USAGE, err.msg);
 		return;

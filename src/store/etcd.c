@@ -850,7 +850,7 @@ static void init_curl(struct etcd_store *etcd)
 	}
 }
 
-struct store *etcd_store_new(struct ev_loop *loop, const struct str_list *endpoints,
+struct store *etcd_store_new(struct ev_loop *loop, const struct etcd_settings *settings,
 			     struct err *err)
 {
 	struct etcd_store *etcd = xcalloc(1, sizeof(*etcd));
@@ -864,7 +864,7 @@ struct store *etcd_store_new(struct ev_loop *loop, const struct str_list *endpoi
 	etcd->turn.data = etcd;
 	init_curl(etcd);
 	etcd->watch = etcd_watch_new(etcd, loop);
-	if (add_endpoints(etcd, endpoints, err) < 0) {
+	if (add_endpoints(etcd, settings->endpoints, err) < 0) {
 		etcd_destroy(etcd);
 		return NULL;
 	}

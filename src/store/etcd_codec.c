@@ -132,6 +132,9 @@ static void add_op(struct buf *buf, const struct store_op *op)
 		add_int_unless_0(buf, "max_create_revision", op->range.max_create_revision);
 		if (op->range.keys_only)
 			(void)buf_adds(buf, ",\"keys_only\":true");
+		if (op->range.oldest_first)
+			(void)buf_adds(
+				buf, ",\"sort_order\":\"ASCEND\",\"sort_target\":\"CREATE\"");
 		break;
 	case STORE_OP_PUT:
 		(void)buf_adds(buf, "{\"request_put\":{");

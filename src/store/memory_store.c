@@ -362,21 +362,36 @@ static bool passes_filters(const struct store_range *range, const struct store_k
 	       (!range->max_create_revision || kv->create_revision <= range->max_create_revision);
 }
 
+static int compare_age(const void *a, const void *b)
+{
+	const struct store_kv *x = *(const struct store_kv *const *)a;
+	const struct store_kv *y = *(const struct store_kv *const *)b;
+
+	if (x->create_revision != y->create_revision)
+		return x->create_revision < y->create_revision ? -1 : 1;
+	return strcmp(x->key, y->key);
+}
+
 static void do_range(const struct memory_store *memory, const struct store_range *range,
 		     struct store_reply *ret)
 {
 	struct store_kvs *answer = store_reply_add_range(ret);
+	const size_t first = lower_bound(&memory->kvs, range->key);
+	size_t end = first, len = 0;
 
-	for (size_t i = lower_bound(&memory->kvs, range->key); i < memory->kvs.len; i++) {
-		const struct store_kv *kv = &memory->kvs.items[i];
+	while (end < memory->kvs.len && store_range_has(range, memory->kvs.items[end].key))
+		end++;
+	const struct store_kv **found = xcalloc(end - first + 1, sizeof(*found));
 
-		if (!store_range_has(range, kv->key))
-			break;
-		if (!passes_filters(range, kv))
-			continue;
-		if (range->limit > 0 && answer->len == (size_t)range->limit)
-			break;
-		struct store_kv shown = *kv;
+	for (size_t i = first; i < end; i++)
+		if (passes_filters(range, &memory->kvs.items[i]))
+			found[len++] = &memory->kvs.items[i];
+	if (range->oldest_first)
+		qsort(found, len, sizeof(*found), compare_age);
+	if (range->limit > 0 && len > (size_t)range->limit)
+		len = (size_t)range->limit;
+	for (size_t i = 0; i < len; i++) {
+		struct store_kv shown = *found[i];
 
 		if (range->keys_only) {
 			shown.value = NULL;
@@ -384,6 +399,7 @@ static void do_range(const struct memory_store *memory, const struct store_range
 		}
 		store_kv_copy(store_kvs_add(answer), &shown);
 	}
+	free(found);
 }
 
 static void do_put(struct memory_store *memory, const struct store_op *op, int64_t revision)

@@ -95,7 +95,7 @@ static struct scene *scene_new(const char *first_url, const char *second_url)
 	scene->loop = ev_loop_new(EVFLAG_AUTO);
 	ev_timer_init(&scene->tick, on_tick, 0.01, 0.01);
 	ev_timer_start(scene->loop, &scene->tick);
-	scene->store = etcd_store_new(scene->loop, &urls, &err);
+	scene->store = etcd_store_new(scene->loop, &(struct etcd_settings){ .endpoints = &urls }, &err);
 	assert_non_null(scene->store);
 	return scene;
 }
@@ -1516,11 +1516,11 @@ static void test_bad_lists_of_endpoints(void **state)
 	struct err err = { 0 };
 
 	(void)state;
-	assert_null(etcd_store_new(loop, &urls, &err));
+	assert_null(etcd_store_new(loop, &(struct etcd_settings){ .endpoints = &urls }, &err));
 	assert_int_equal(err.code, -EINVAL);
 	str_list_add(&urls, "http://127.0.0.1:1");
 	str_list_add(&urls, "nonsense");
-	assert_null(etcd_store_new(loop, &urls, &err));
+	assert_null(etcd_store_new(loop, &(struct etcd_settings){ .endpoints = &urls }, &err));
 	assert_non_null(strstr(err.msg, "nonsense"));
 	ev_loop_destroy(loop);
 }

@@ -19,11 +19,18 @@ struct err;
 struct store;
 struct str_list;
 
+struct etcd_settings {
+	/* 1 to 64 URLs "http://host:port" or "https://host:port"; all of one scheme */
+	const struct str_list *endpoints;
+	const char *cacert, *cert, *key;	/* files for https; NULL = the system's CAs, no own */
+	const char *user, *password;		/* NULL = etcd without users */
+};
+
 /*
- * `endpoints`: 1 to 64 URLs "http://host:port" (https: not in this version).
- * NULL and err on a bad URL. The first request goes to a random one.
+ * NULL and err on a bad URL or a file that cannot be read. The settings are copied. The first
+ * request goes to a random endpoint.
  */
-struct store *etcd_store_new(struct ev_loop *loop, const struct str_list *endpoints,
+struct store *etcd_store_new(struct ev_loop *loop, const struct etcd_settings *settings,
 			     struct err *err);
 
 /*

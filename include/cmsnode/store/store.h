@@ -29,6 +29,8 @@ struct store_range {		/* keys to read */
 	int64_t min_mod_revision;
 	int64_t max_create_revision;	/* 0 = any */
 	int64_t limit;		/* 0 = all */
+	/* by create_revision, lowest first, before the limit; else by key */
+	bool oldest_first;
 	bool keys_only;
 };
 
@@ -78,6 +80,11 @@ struct store_request {
 	uint64_t leases[4];		/* GRANT, REVOKE: the first; KEEPALIVE: all */
 	size_t leases_len;
 	int64_t ttl_s;
+	/*
+	 * a read that also proves the member which the watch is open on: sent there if there is
+	 * one, and to no other in its place
+	 */
+	bool probe;
 };
 
 struct store_request *store_request_new(enum store_request_kind kind);
@@ -181,6 +188,11 @@ enum store_watch_news {
 	 * something may have been missed (reconnected elsewhere, compacted, restored): read again
 	 */
 	STORE_WATCH_GAP,
+	/*
+	 * nothing came for longer than a living watch is silent: read with `probe`. Told again
+	 * after each such time, until something comes
+	 */
+	STORE_WATCH_QUIET,
 };
 
 struct store_watch_report {
@@ -194,6 +206,16 @@ struct store_watch_report {
 
 /* ---- the backends ------------------------------------------------------ */
 
+struct store_counters {	/* since the start */
+	uint64_t requests;	/* HTTP requests, watches included */
+	uint64_t failures;	/* that ended without a usable answer */
+	uint64_t unknown;	/* writes whose outcome was not known */
+	uint64_t conflicts;	/* transactions whose compares did not hold */
+	uint64_t watches;	/* streams opened */
+	uint64_t gaps;
+	uint64_t bytes_sent, bytes_received;	/* bodies */
+};
+
 struct store_status {		/* for `status` */
 	const char *kind;	/* "etcd", "standalone" */
 	const char *endpoint;	/* in use or last tried; NULL for standalone; borrowed */
@@ -201,6 +223,8 @@ struct store_status {		/* for `status` */
 	int64_t revision;	/* last seen */
 	int64_t last_contact_ms;	/* clock_now_ms() of the last answer, 0 = never */
 	const char *trouble;	/* a sentence, or NULL */
+	const char *version;	/* of the server, NULL = not known (yet) */
+	struct store_counters counters;
 };
 
 struct store;
