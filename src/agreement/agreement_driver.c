@@ -105,15 +105,19 @@ static void on_news(void *ctx, const struct store_watch_report *report)
 	step(ctx, &input);
 }
 
-static void start_watch(struct agreement_driver *driver, int64_t revision)
+/* The few that fold for others watch all nodes; the rest their own key only. */
+static void start_watch(struct agreement_driver *driver, int64_t revision, bool nodes)
 {
 	CLEAN(str) char *current = xasprintf("%s/current", driver->prefix);
 	CLEAN(str) char *own =
 		xasprintf("%s/nodes/%s", driver->prefix, agreement_self(driver->agreement)->id);
+	CLEAN(str) char *all = xasprintf("%s/nodes/", driver->prefix);
+	CLEAN(str) char *reserved = xasprintf("%s/reserved/", driver->prefix);
 	const char *keys[] = { current, own };
+	const char *prefixes[] = { all, reserved };
 
-	driver->store->backend->watch(driver->store, keys, ARRAY_LEN(keys), NULL, 0, revision,
-				      on_news, driver);
+	driver->store->backend->watch(driver->store, keys, nodes ? 1 : 2, prefixes, nodes ? 2 : 0,
+				      revision, on_news, driver);
 }
 
 static void end_edit(struct agreement_driver *driver, const struct agreement_action *action)
@@ -136,7 +140,7 @@ static void execute(struct agreement_driver *driver, struct agreement_action *ac
 		send_request(driver, action);
 		break;
 	case AGREEMENT_WATCH:
-		start_watch(driver, action->revision);
+		start_watch(driver, action->revision, action->watch_nodes);
 		break;
 	case AGREEMENT_APPLY:
 		driver->events.agreed(driver->events.ctx);
@@ -340,21 +344,37 @@ void agreement_driver_set_registration(struct agreement_driver *driver,
 	step(driver, &input);
 }
 
-void agreement_driver_edit(struct agreement_driver *driver, const struct edits *edits,
-			   const char *author, const char *reason, agreement_edited_fn *done,
-			   void *ctx)
+static void ask(struct agreement_driver *driver, struct agreement_input *input,
+		agreement_edited_fn *done, void *ctx)
 {
 	struct waiting_edit *edit = xmalloc(sizeof(*edit));
 
 	*edit = (struct waiting_edit){ ++driver->last_edit, done, ctx, driver->edits };
 	driver->edits = edit;
-	struct agreement_input input = { .kind = AGREEMENT_INPUT_EDIT,
-					 .edits = edits,
-					 .edit_id = edit->id,
+	input->edit_id = edit->id;
+	step(driver, input);
+}
+
+void agreement_driver_edit(struct agreement_driver *driver, const struct edits *edits,
+			   const char *author, const char *reason, agreement_edited_fn *done,
+			   void *ctx)
+{
+	struct agreement_input input = {
+		.kind = AGREEMENT_INPUT_EDIT, .edits = edits, .author = author, .reason = reason
+	};
+
+	ask(driver, &input, done, ctx);
+}
+
+void agreement_driver_restore(struct agreement_driver *driver, bool publish, const char *author,
+			      const char *reason, agreement_edited_fn *done, void *ctx)
+{
+	struct agreement_input input = { .kind = publish ? AGREEMENT_INPUT_PUBLISH :
+							   AGREEMENT_INPUT_ACCEPT,
 					 .author = author,
 					 .reason = reason };
 
-	step(driver, &input);
+	ask(driver, &input, done, ctx);
 }
 
 void agreement_driver_stop(struct agreement_driver *driver)

@@ -17,13 +17,13 @@
 #define PAUSE_AFTER_ANSWER_MS 500
 
 static const char *const state_names[AGREEMENT_STATES] = {
-	[AGREEMENT_IDLE] = "idle",	   [AGREEMENT_READING] = "reading",
-	[AGREEMENT_GRANTING] = "granting", [AGREEMENT_REGISTERING] = "registering",
-	[AGREEMENT_FETCHING] = "fetching", [AGREEMENT_RANKING] = "ranking",
-	[AGREEMENT_WAITING] = "waiting",   [AGREEMENT_SNAPSHOT] = "snapshot",
-	[AGREEMENT_SWAPPING] = "swapping", [AGREEMENT_FOLLOWING] = "following",
-	[AGREEMENT_PAUSED] = "paused",	   [AGREEMENT_LEAVING] = "leaving",
-	[AGREEMENT_STOPPED] = "stopped",
+	[AGREEMENT_IDLE] = "idle",	     [AGREEMENT_READING] = "reading",
+	[AGREEMENT_GRANTING] = "granting",   [AGREEMENT_REGISTERING] = "registering",
+	[AGREEMENT_FETCHING] = "fetching",   [AGREEMENT_RANKING] = "ranking",
+	[AGREEMENT_WAITING] = "waiting",     [AGREEMENT_SNAPSHOT] = "snapshot",
+	[AGREEMENT_PREPARING] = "preparing", [AGREEMENT_SWAPPING] = "swapping",
+	[AGREEMENT_FOLLOWING] = "following", [AGREEMENT_PAUSED] = "paused",
+	[AGREEMENT_LEAVING] = "leaving",     [AGREEMENT_STOPPED] = "stopped",
 };
 
 const char *agreement_state_name(enum agreement_state state)
@@ -86,6 +86,7 @@ static void on_keepalive_reply(struct agreement *a, const struct agreement_input
 
 static void on_reply(struct agreement *a, const struct agreement_input *in)
 {
+	agreement_note_contact(a, in->reply->outcome != STORE_UNKNOWN);
 	if (in->tag == a->keepalive_tag && a->keepalive_tag) {
 		on_keepalive_reply(a, in);
 		return;
@@ -117,12 +118,20 @@ static void on_watch(struct agreement *a, const struct agreement_input *in)
 		agreement_dispatch(a, AGREEMENT_EVENT_DOUBT, in);
 		return;
 	}
+	if (in->watch->news == STORE_WATCH_QUIET) {
+		agreement_dispatch(a, AGREEMENT_EVENT_QUIET, in);
+		return;
+	}
 	for (size_t i = 0; i < in->watch->len; i++) {
 		switch (agreement_watch_event(a, &in->watch->events[i])) {
 		case AGREEMENT_SAW_CURRENT:
-			if (!a->agreed || a->held || strcmp(a->seen.name, a->agreed->name) != 0 ||
-			    a->state != AGREEMENT_FOLLOWING)
-				agreement_dispatch(a, AGREEMENT_EVENT_CURRENT, in);
+			agreement_dispatch(a, AGREEMENT_EVENT_CURRENT, in);
+			break;
+		case AGREEMENT_SAW_JOIN:
+			agreement_note_join(a);
+			break;
+		case AGREEMENT_SAW_DEPARTURE:
+			agreement_note_departure(a);
 			break;
 		case AGREEMENT_SAW_DOUBT:
 			agreement_dispatch(a, AGREEMENT_EVENT_DOUBT, in);
@@ -140,6 +149,8 @@ static void on_time(struct agreement *a, const struct agreement_input *in)
 		agreement_dispatch(a, AGREEMENT_EVENT_TIMER, in);
 	}
 	agreement_expire_edits(a);
+	if (a->duty.at_ms <= a->now_ms)
+		agreement_dispatch(a, AGREEMENT_EVENT_DUTY, in);
 	if (a->keepalive_ms <= a->now_ms && a->registered) {
 		struct agreement_action *action = agreement_act(a, AGREEMENT_SEND);
 
@@ -166,7 +177,17 @@ static void on_edit(struct agreement *a, const struct agreement_input *in)
 
 static void on_registration(struct agreement *a, const struct agreement_input *in)
 {
+	/* What is being offered changes; what was applied is ours to say. */
+	const int64_t epoch = a->self.applied_epoch, sequence = a->self.applied_sequence;
+	char *digest = steal(a->self.applied_digest);
+
 	registration_copy(&a->self, in->registration);
+	a->self.applied_epoch = epoch;
+	a->self.applied_sequence = sequence;
+	free(a->self.applied_digest);
+	a->self.applied_digest = digest;
+	a->rewrite = a->registered;
+	a->want_all = !a->address_explicit;
 	agreement_dispatch(a, AGREEMENT_EVENT_WISH, in);
 }
 
@@ -178,6 +199,7 @@ void agreement_step(struct agreement *agreement, const struct agreement_input *i
 	agreement->actions = actions;
 	switch (input->kind) {
 	case AGREEMENT_INPUT_START:
+		agreement->started_ms = input->now_ms;
 		agreement_dispatch(agreement, AGREEMENT_EVENT_START, input);
 		break;
 	case AGREEMENT_INPUT_REPLY:
@@ -193,6 +215,8 @@ void agreement_step(struct agreement *agreement, const struct agreement_input *i
 		on_registration(agreement, input);
 		break;
 	case AGREEMENT_INPUT_EDIT:
+	case AGREEMENT_INPUT_ACCEPT:
+	case AGREEMENT_INPUT_PUBLISH:
 		on_edit(agreement, input);
 		break;
 	case AGREEMENT_INPUT_STOP:
@@ -208,6 +232,9 @@ int64_t agreement_next_ms(const struct agreement *agreement)
 
 	if (agreement->registered && agreement->keepalive_ms < next)
 		next = agreement->keepalive_ms;
+	/* Elsewhere it is taken up on the way back to FOLLOWING. */
+	if (agreement->state == AGREEMENT_FOLLOWING && agreement->duty.at_ms < next)
+		next = agreement->duty.at_ms;
 	if (agreement->edits_len && agreement->edits[0].deadline_ms < next)
 		next = agreement->edits[0].deadline_ms;
 	return next;
@@ -226,8 +253,14 @@ struct agreement *agreement_new(const struct agreement_settings *settings,
 	a->standalone = settings->standalone;
 	a->random = settings->random;
 	a->lease_ttl_s = settings->lease_ttl_s;
-	a->rejoin_window_s = settings->seed ? settings->seed->policy.rejoin_window_s : 600;
 	registration_copy(&a->self, self);
+	a->agreed = settings->last_agreed ? generation_clone(settings->last_agreed) : NULL;
+	a->cold = a->agreed;
+	if (a->cold)
+		agreement_note_applied(a);
+	a->duty = (struct agreement_duty){
+		.rank = -1, .at_ms = INT64_MAX, .contact_since_ms = -1, .missing_since_ms = -1
+	};
 	a->address_explicit = settings->address_explicit;
 	a->claimed = xstrdup(settings->address_before);
 	agreement_forget_proof(a);
@@ -243,8 +276,13 @@ void agreement_free(struct agreement *agreement)
 	generation_free(agreement->seed);
 	generation_free(agreement->agreed);
 	generation_free(agreement->pushed);
+	generation_free(agreement->restoring);
 	registration_fini(&agreement->self);
 	registrations_fini(&agreement->registrations);
+	reservations_fini(&agreement->reservations);
+	str_list_fini(&agreement->directories);
+	free(agreement->seen_value);
+	free(agreement->attempts);
 	for (size_t i = 0; i < agreement->edits_len; i++)
 		agreement_edit_fini(&agreement->edits[i]);
 	free(agreement->claimed);
@@ -300,6 +338,11 @@ bool agreement_is_member(const struct agreement *agreement)
 const char *agreement_trouble(const struct agreement *agreement)
 {
 	return agreement->trouble;
+}
+
+uint64_t agreement_cluster_id(const struct agreement *agreement)
+{
+	return agreement->cluster_id;
 }
 
 bool agreement_is_held(const struct agreement *agreement)

@@ -13,10 +13,12 @@
 #include "agreement_internal.h"
 #include "cmsnode/base/err.h"
 #include "cmsnode/base/mem.h"
-#include "cmsnode/daemon/options.h"
 #include "cmsnode/store/store.h"
+#include "cmsnode/topology/slots.h"
 
-static char *key(const struct agreement *a, const char *folder, const char *name)
+#define OLDEST 3 /* who folds for others: agreement_duty.c */
+
+char *agreement_key(const struct agreement *a, const char *folder, const char *name)
 {
 	return xasprintf("%s/%s%s", a->prefix, folder, name);
 }
@@ -24,7 +26,7 @@ static char *key(const struct agreement *a, const char *folder, const char *name
 static void add_range(const struct agreement *a, struct store_ops *ops, const char *folder,
 		      const char *name, bool prefix)
 {
-	CLEAN(str) char *path = key(a, folder, name);
+	CLEAN(str) char *path = agreement_key(a, folder, name);
 
 	(void)store_ops_range(ops, path, prefix);
 }
@@ -32,7 +34,7 @@ static void add_range(const struct agreement *a, struct store_ops *ops, const ch
 static void add_put(const struct agreement *a, struct store_ops *ops, const char *folder,
 		    const char *name, const char *value, uint64_t lease)
 {
-	CLEAN(str) char *path = key(a, folder, name);
+	CLEAN(str) char *path = agreement_key(a, folder, name);
 
 	store_ops_put(ops, path, value, strlen(value), lease);
 }
@@ -42,46 +44,47 @@ static char *claim_name(const char *address, const char *id)
 	return xasprintf("%s/%s", address, id);
 }
 
-/* ---- edits ------------------------------------------------------------- */
-
-void agreement_edit_init(struct agreement_edit *edit, const struct agreement_input *in)
-{
-	*edit = (struct agreement_edit){ .id = in->edit_id,
-					 .author = xstrdup(in->author ? in->author : "operator"),
-					 .reason = xstrdup(in->reason ? in->reason : "edited"),
-					 .deadline_ms = in->now_ms + AGREEMENT_EDIT_MS };
-	for (size_t i = 0; i < in->edits->len; i++)
-		edits_add(&edit->edits, in->edits->items[i].path, in->edits->items[i].old,
-			  in->edits->items[i].wanted);
-}
-
-void agreement_edit_fini(struct agreement_edit *edit)
-{
-	edits_fini(&edit->edits);
-	free(edit->author);
-	free(edit->reason);
-	*edit = (struct agreement_edit){ 0 };
-}
-
 /* ---- reading ----------------------------------------------------------- */
 
-struct store_request *agreement_request_read(const struct agreement *a)
+/* The ranges of a read, in this order. */
+enum { READ_CURRENT, READ_CLAIMS, READ_NODES, READ_RESERVED_OR_OLDEST, READ_DIRECTORIES };
+
+/* Who is oldest: in etcd that costs a look at all names, in the answer only these. */
+static void add_oldest(const struct agreement *a, struct store_ops *ops)
 {
-	struct store_request *request = store_request_new(STORE_TXN);
+	CLEAN(str) char *path = agreement_key(a, "nodes/", "");
+	struct store_op *op = store_ops_range(ops, path, true);
 
-	add_range(a, &request->success, "current", "", false);
-	add_range(a, &request->success, "nodes/", "", true);
-	if (a->self.address[0]) {
-		CLEAN(str) char *folder = xasprintf("%s/", a->self.address);
-
-		add_range(a, &request->success, "addresses/", folder, true);
-	}
-	return request;
+	op->range.keys_only = true;
+	op->range.oldest_first = true;
+	op->range.limit = OLDEST;
 }
 
-struct store_request *agreement_request_snapshot(const struct agreement *a)
+/* Also without an address: an empty folder, then. */
+static void add_claims(const struct agreement *a, struct store_ops *ops)
 {
-	return agreement_request_read(a);
+	CLEAN(str) char *folder = xasprintf("%s/", a->self.address);
+
+	add_range(a, ops, "addresses/", folder, true);
+}
+
+struct store_request *agreement_request_read(const struct agreement *a, bool all, bool directories)
+{
+	struct store_request *request = store_request_new(STORE_TXN);
+	struct store_ops *ops = &request->success;
+
+	add_range(a, ops, "current", "", false);
+	add_claims(a, ops);
+	add_range(a, ops, "nodes/", all ? "" : a->self.id, all);
+	if (all)
+		add_range(a, ops, "reserved/", "", true);
+	else
+		add_oldest(a, ops);
+	if (directories) {
+		add_range(a, ops, "configs/", "", true);
+		ops->items[ops->len - 1].range.keys_only = true;
+	}
+	return request;
 }
 
 struct store_request *agreement_request_fetch(const struct agreement *a)
@@ -90,51 +93,113 @@ struct store_request *agreement_request_fetch(const struct agreement *a)
 	CLEAN(str) char *directory = xasprintf("%s/", a->current.name);
 
 	add_range(a, &request->success, "configs/", directory, true);
+	add_range(a, &request->success, "current", "", false);
 	return request;
 }
 
 /*
- * Pending registrations that are older than ours. etcd's own count ignores the filters: the keys
- * are counted.
+ * Pending registrations, the oldest first. etcd's own count ignores the filters: the keys are
+ * counted.
  */
+static void add_pending(const struct agreement *a, struct store_ops *ops)
+{
+	CLEAN(str) char *path = agreement_key(a, "nodes/", "");
+	struct store_op *op = store_ops_range(ops, path, true);
+
+	op->range.min_mod_revision = a->seen.folded + 1;
+	op->range.limit = AGREEMENT_RANK_MAX + 1;
+	op->range.keys_only = true;
+	op->range.oldest_first = true;
+}
+
 struct store_request *agreement_request_rank(const struct agreement *a)
 {
 	struct store_request *request = store_request_new(STORE_TXN);
-	CLEAN(str) char *path = key(a, "nodes/", "");
-	struct store_op *op = store_ops_range(&request->success, path, true);
 
-	op->range.min_mod_revision = a->current.folded + 1;
-	op->range.max_create_revision = a->own_create_revision - 1;
-	op->range.limit = 16;
-	op->range.keys_only = true;
+	add_pending(a, &request->success);
 	return request;
 }
 
 static int read_current(struct agreement *a, const struct store_kvs *kvs, struct err *err)
 {
-	CLEAN(str) char *path = key(a, "current", "");
+	CLEAN(str) char *path = agreement_key(a, "current", "");
 	const struct store_kv *kv = store_kvs_find(kvs, path);
 
 	a->seen = (struct current){ 0 };
-	return kv ? current_from_kv(kv, &a->seen, err) : 0;
+	free(steal(a->seen_value));
+	if (!kv)
+		return 0;
+	a->seen_value = xstrdup(kv->value);
+	return current_from_kv(kv, &a->seen, err);
 }
 
+/* Only the own one, if not all were asked for: what is known of the others stays. */
 static void read_registrations(struct agreement *a, const struct store_kvs *kvs)
 {
-	CLEAN(str) char *folder = key(a, "nodes/", "");
+	CLEAN(str) char *folder = agreement_key(a, "nodes/", "");
 
-	registrations_fini(&a->registrations);
+	if (a->read_all)
+		registrations_fini(&a->registrations);
+	else
+		(void)registrations_remove(&a->registrations, a->self.id);
 	for (size_t i = 0; i < kvs->len; i++) {
 		struct registration registration;
 
-		if (!str_starts(kvs->items[i].key, folder) ||
+		if (str_starts(kvs->items[i].key, folder) &&
 		    registration_from_kv(&kvs->items[i], kvs->items[i].key + strlen(folder),
-					 &registration, NULL) < 0)
-			continue;
-		struct registrations *all = &a->registrations;
+					 &registration, NULL) == 0)
+			registrations_put(&a->registrations, &registration);
+	}
+}
 
-		GROW(all->items, all->len, all->cap);
-		all->items[all->len++] = registration;
+static bool says_stopped(const struct store_kv *kv)
+{
+	return kv->value && strcmp(kv->value, "stopped") == 0;
+}
+
+static void read_reservations(struct agreement *a, const struct store_kvs *kvs)
+{
+	CLEAN(str) char *folder = agreement_key(a, "reserved/", "");
+
+	reservations_fini(&a->reservations);
+	for (size_t i = 0; i < kvs->len; i++) {
+		const char *id = kvs->items[i].key + strlen(folder);
+
+		if (str_starts(kvs->items[i].key, folder) && slots_node_id_valid(id))
+			reservations_put(&a->reservations, id, says_stopped(&kvs->items[i]));
+	}
+}
+
+static bool has_own_key(const struct agreement *a, const struct store_kvs *kvs, size_t *ret_at)
+{
+	CLEAN(str) char *own = agreement_key(a, "nodes/", a->self.id);
+
+	for (size_t i = 0; i < kvs->len; i++) {
+		if (strcmp(kvs->items[i].key, own) == 0) {
+			*ret_at = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* "configs/<name>/..." of all keys, each name once: they come in order. */
+static void read_directories(struct agreement *a, const struct store_kvs *kvs)
+{
+	CLEAN(str) char *folder = agreement_key(a, "configs/", "");
+	const char *last = NULL;
+
+	str_list_fini(&a->directories);
+	for (size_t i = 0; i < kvs->len; i++) {
+		if (!str_starts(kvs->items[i].key, folder))
+			continue;
+		const char *name = kvs->items[i].key + strlen(folder);
+		CLEAN(str) char *directory = xstrndup(name, strcspn(name, "/"));
+
+		if (!str_eq(last, directory)) {
+			str_list_add(&a->directories, directory);
+			last = a->directories.items[a->directories.len - 1];
+		}
 	}
 }
 
@@ -158,27 +223,43 @@ static void read_claims(struct agreement *a, const struct store_kvs *kvs)
 	}
 }
 
-int agreement_reply_read(struct agreement *a, const struct store_reply *reply, struct err *err)
+static int incomplete(struct err *err)
 {
-	if (reply->ranges_len < 2)
-		return err_set(err, -EINVAL, "the store's answer is incomplete");
-	read_registrations(a, &reply->ranges[1]);
-	if (reply->ranges_len > 2)
-		read_claims(a, &reply->ranges[2]);
-	return read_current(a, &reply->ranges[0], err);
+	return err_set(err, -EINVAL, "the store's answer is incomplete");
 }
 
-int agreement_reply_current(struct agreement *a, const struct store_reply *reply, struct err *err)
+int agreement_reply_read(struct agreement *a, const struct store_reply *reply,
+			 struct agreement_seen *ret, struct err *err)
 {
-	if (reply->ranges_len < 1)
-		return err_set(err, -EINVAL, "the store's answer is incomplete");
-	return read_current(a, &reply->ranges[0], err);
+	size_t at;
+
+	*ret = (struct agreement_seen){ 0 };
+	if (reply->ranges_len <= READ_RESERVED_OR_OLDEST)
+		return incomplete(err);
+	a->store_restored = reply->restored;
+	read_claims(a, &reply->ranges[READ_CLAIMS]);
+	read_registrations(a, &reply->ranges[READ_NODES]);
+	if (a->read_all)
+		read_reservations(a, &reply->ranges[READ_RESERVED_OR_OLDEST]);
+	else
+		ret->among_oldest = has_own_key(a, &reply->ranges[READ_RESERVED_OR_OLDEST], &at);
+	if (reply->ranges_len > READ_DIRECTORIES)
+		read_directories(a, &reply->ranges[READ_DIRECTORIES]);
+	return read_current(a, &reply->ranges[READ_CURRENT], err);
+}
+
+int agreement_reply_current(struct agreement *a, const struct store_reply *reply, size_t range,
+			    struct err *err)
+{
+	if (reply->ranges_len <= range)
+		return incomplete(err);
+	return read_current(a, &reply->ranges[range], err);
 }
 
 int agreement_reply_fetch(struct agreement *a, const struct store_reply *reply,
 			  struct generation **ret, struct err *err)
 {
-	CLEAN(str) char *folder = key(a, "configs/", a->current.name);
+	CLEAN(str) char *folder = agreement_key(a, "configs/", a->current.name);
 	CLEAN(str) char *directory = xasprintf("%s/", folder);
 
 	if (reply->ranges_len < 1)
@@ -186,40 +267,99 @@ int agreement_reply_fetch(struct agreement *a, const struct store_reply *reply,
 	return generation_from_kvs(&a->current, directory, &reply->ranges[0], ret, err);
 }
 
-int agreement_reply_rank(const struct agreement *a, const struct store_reply *reply,
+int agreement_reply_rank(const struct agreement *a, const struct store_reply *reply, size_t range,
 			 size_t *ret_rank)
 {
-	(void)a;
-	if (reply->ranges_len < 1)
+	if (reply->ranges_len <= range)
 		return -EINVAL;
-	*ret_rank = reply->ranges[0].len;
+	/* Not among the first of them: far behind. */
+	if (!has_own_key(a, &reply->ranges[range], ret_rank))
+		*ret_rank = AGREEMENT_RANK_MAX;
 	return 0;
+}
+
+/* The ranges of the registration's reply: what comes next costs no request of its own. */
+enum { REGISTERED_CURRENT, REGISTERED_CLAIMS, REGISTERED_PENDING, REGISTERED_OLDEST };
+
+int agreement_reply_register(struct agreement *a, const struct store_reply *reply, struct err *err)
+{
+	size_t at;
+
+	if (reply->ranges_len <= REGISTERED_OLDEST)
+		return incomplete(err);
+	read_claims(a, &reply->ranges[REGISTERED_CLAIMS]);
+	a->rank_folded = a->seen.folded;
+	a->rank_known = agreement_reply_rank(a, reply, REGISTERED_PENDING, &a->rank) == 0;
+	if (!a->watching_nodes && has_own_key(a, &reply->ranges[REGISTERED_OLDEST], &at))
+		a->want_all = a->reread = true;
+	return read_current(a, &reply->ranges[REGISTERED_CURRENT], err);
+}
+
+static enum agreement_saw saw_current(struct agreement *a, const struct store_event *event)
+{
+	struct current seen = { 0 };
+
+	if (!event->deleted && current_from_kv(&event->kv, &seen, NULL) < 0)
+		return AGREEMENT_SAW_DOUBT;
+	a->seen = seen;
+	free(a->seen_value);
+	a->seen_value = event->deleted ? NULL : xstrdup(event->kv.value);
+	return AGREEMENT_SAW_CURRENT;
+}
+
+/* Of another node, while we watch all of them. */
+static enum agreement_saw saw_node(struct agreement *a, const struct store_event *event,
+				   const char *id)
+{
+	struct registration registration;
+
+	if (event->deleted) {
+		(void)registrations_remove(&a->registrations, id);
+		return AGREEMENT_SAW_DEPARTURE;
+	}
+	if (registration_from_kv(&event->kv, id, &registration, NULL) < 0)
+		return AGREEMENT_SAW_NOTHING;
+	registrations_put(&a->registrations, &registration);
+	return AGREEMENT_SAW_JOIN;
+}
+
+static enum agreement_saw saw_reservation(struct agreement *a, const struct store_event *event,
+					  const char *id)
+{
+	if (event->deleted) {
+		(void)reservations_remove(&a->reservations, id);
+		return AGREEMENT_SAW_DEPARTURE;
+	}
+	if (slots_node_id_valid(id))
+		reservations_put(&a->reservations, id, says_stopped(&event->kv));
+	return AGREEMENT_SAW_NOTHING; /* it comes with the registration, or before its end */
 }
 
 enum agreement_saw agreement_watch_event(struct agreement *a, const struct store_event *event)
 {
-	CLEAN(str) char *current = key(a, "current", "");
-	CLEAN(str) char *own = key(a, "nodes/", a->self.id);
+	CLEAN(str) char *current = agreement_key(a, "current", "");
+	CLEAN(str) char *nodes = agreement_key(a, "nodes/", "");
+	CLEAN(str) char *reserved = agreement_key(a, "reserved/", "");
+	const char *key = event->kv.key;
 
-	if (strcmp(event->kv.key, current) == 0) {
-		struct current seen = { 0 };
-
-		if (!event->deleted && current_from_kv(&event->kv, &seen, NULL) < 0)
-			return AGREEMENT_SAW_DOUBT;
-		a->seen = seen;
-		return AGREEMENT_SAW_CURRENT;
-	}
-	if (strcmp(event->kv.key, own) == 0 && (event->deleted || event->kv.lease != a->lease))
+	if (strcmp(key, current) == 0)
+		return saw_current(a, event);
+	if (str_starts(key, reserved))
+		return saw_reservation(a, event, key + strlen(reserved));
+	if (!str_starts(key, nodes))
+		return AGREEMENT_SAW_NOTHING;
+	if (strcmp(key + strlen(nodes), a->self.id) != 0)
+		return saw_node(a, event, key + strlen(nodes));
+	if (event->deleted || event->kv.lease != a->lease)
 		return AGREEMENT_SAW_DOUBT;
+	(void)saw_node(a, event, a->self.id);
 	return AGREEMENT_SAW_NOTHING;
 }
 
 /* ---- leases and registration ------------------------------------------- */
 
-struct store_request *agreement_request_grant(const struct agreement *a, uint64_t lease,
-					      int64_t ttl_s)
+struct store_request *agreement_request_grant(uint64_t lease, int64_t ttl_s)
 {
-	(void)a;
 	struct store_request *request = store_request_new(STORE_LEASE_GRANT);
 
 	request->leases[0] = lease;
@@ -278,7 +418,7 @@ static void add_claim(struct agreement *a, struct store_ops *ops)
 	}
 	if (a->claimed && a->claimed[0] && strcmp(a->claimed, a->self.address) != 0) {
 		CLEAN(str) char *old = claim_name(a->claimed, a->self.id);
-		CLEAN(str) char *path = key(a, "addresses/", old);
+		CLEAN(str) char *path = agreement_key(a, "addresses/", old);
 
 		store_ops_delete(ops, path, false);
 	}
@@ -287,11 +427,16 @@ static void add_claim(struct agreement *a, struct store_ops *ops)
 struct store_request *agreement_request_register(struct agreement *a)
 {
 	struct store_request *request = store_request_new(STORE_TXN);
-	CLEAN(str) char *own = key(a, "nodes/", a->self.id);
+	CLEAN(str) char *own = agreement_key(a, "nodes/", a->self.id);
 
 	store_request_compare(request, STORE_COMPARE_MOD, own, a->own_mod_revision);
 	add_registration(a, &request->success);
 	add_claim(a, &request->success);
+	/* In the order of REGISTERED_*. */
+	add_range(a, &request->success, "current", "", false);
+	add_claims(a, &request->success);
+	add_pending(a, &request->success);
+	add_oldest(a, &request->success);
 	add_range(a, &request->failure, "nodes/", a->self.id, false);
 	return request;
 }
@@ -299,168 +444,10 @@ struct store_request *agreement_request_register(struct agreement *a)
 struct store_request *agreement_request_leave(const struct agreement *a)
 {
 	struct store_request *request = store_request_new(STORE_TXN);
-	CLEAN(str) char *own = key(a, "nodes/", a->self.id);
+	CLEAN(str) char *own = agreement_key(a, "nodes/", a->self.id);
 
 	store_request_compare(request, STORE_COMPARE_LEASE, own, (int64_t)a->lease);
 	add_put(a, &request->success, "reserved/", a->self.id, "stopped", a->reserved_lease);
 	add_range(a, &request->failure, "nodes/", a->self.id, false);
-	return request;
-}
-
-/* ---- the swap ---------------------------------------------------------- */
-
-/* "<who>_<first role or none>_<sequence>-<8 random hex>" */
-static char *new_name(struct agreement *a, int64_t sequence)
-{
-	CLEAN(str) char *role = NULL;
-	int count;
-
-	if (a->self.roles.len == 0 || role_parse(a->self.roles.items[0], &role, &count, NULL) < 0)
-		role = xstrdup("none");
-	return xasprintf("%s_%s_%04" PRId64 "-%08" PRIx32, a->self.id, role, sequence,
-			 (uint32_t)agreement_random(a));
-}
-
-static void set_text(char **text, const char *with)
-{
-	char *copy = xstrdup(with);
-
-	free(*text);
-	*text = copy;
-}
-
-static void add_ancestor(struct generation_meta *meta, const struct generation *base)
-{
-	GROW(meta->ancestors, meta->ancestors_len, meta->ancestors_cap);
-	memmove(meta->ancestors + 1, meta->ancestors,
-		meta->ancestors_len * sizeof(*meta->ancestors));
-	meta->ancestors[0].sequence = base->sequence;
-	memcpy(meta->ancestors[0].digest, base->meta.digest, sizeof(meta->ancestors[0].digest));
-	if (++meta->ancestors_len > GENERATION_ANCESTORS_MAX)
-		meta->ancestors_len = GENERATION_ANCESTORS_MAX;
-}
-
-static void add_kept(struct generation_meta *meta, const struct generation *base, size_t size)
-{
-	GROW(meta->kept, meta->kept_len, meta->kept_cap);
-	memmove(meta->kept + 1, meta->kept, meta->kept_len * sizeof(*meta->kept));
-	meta->kept[0] = (struct generation_kept){ xstrdup(base->name), base->meta.created_at,
-						  (int64_t)size };
-	meta->kept_len++;
-}
-
-/*
- * The last 20 stay, and more while they are young and few bytes; the rest goes with this very
- * transaction.
- */
-static void drop_due(const struct agreement *a, struct generation_meta *meta, struct store_ops *ops)
-{
-	int64_t total = 0;
-	size_t keep = 0;
-
-	for (; keep < meta->kept_len; keep++) {
-		total += meta->kept[keep].size;
-		const bool is_young = a->wall_s - meta->kept[keep].created_at < GENERATION_KEPT_S;
-
-		if (keep >= GENERATION_KEPT_MIN && (!is_young || total > GENERATION_KEPT_MAX_SIZE))
-			break;
-	}
-	/* A transaction is no place for thousands of deletes; the next one takes the rest. */
-	for (int n = 0; meta->kept_len > keep && n < 64; n++) {
-		struct generation_kept *last = &meta->kept[--meta->kept_len];
-		CLEAN(str) char *directory = xasprintf("%s/", last->name);
-		CLEAN(str) char *path = key(a, "configs/", directory);
-
-		store_ops_delete(ops, path, true);
-		free(last->name);
-	}
-}
-
-/* A forgotten node's reservation goes with it. */
-static void drop_reservations(const struct agreement *a, struct store_ops *ops)
-{
-	const struct edits *edits = &a->edits[0].edits;
-
-	for (size_t i = 0; a->pushed_edit && i < edits->len; i++) {
-		if (!str_starts(edits->items[i].path, "nodes."))
-			continue;
-		CLEAN(str) char *path =
-			key(a, "reserved/", edits->items[i].path + strlen("nodes."));
-
-		store_ops_delete(ops, path, false);
-	}
-}
-
-static size_t tree_size(const struct generation *generation)
-{
-	CLEAN(tree) struct tree tree = { 0 };
-
-	return generation_to_tree(generation, &tree, NULL) < 0 ? GENERATION_MAX_SIZE : tree.size;
-}
-
-static void fill_meta(struct agreement *a, struct generation *generation, const struct tree *tree,
-		      const char *reason)
-{
-	struct generation_meta *meta = &generation->meta;
-
-	set_text(&meta->parent, a->agreed ? a->agreed->name : "");
-	set_text(&meta->author, a->pushed_edit ? a->edits[0].author : a->self.id);
-	set_text(&meta->reason, reason);
-	meta->created_at = a->wall_s;
-	meta->schema = GENERATION_SCHEMA;
-	meta->entries = (int64_t)tree->len;
-	tree_digest(tree, meta->digest);
-	if (a->agreed) {
-		add_ancestor(meta, a->agreed);
-		add_kept(meta, a->agreed, tree_size(a->agreed));
-	}
-}
-
-static void add_generation(const struct agreement *a, const struct generation *generation,
-			   const struct tree *tree, struct store_ops *ops)
-{
-	CLEAN(str) char *folder = xasprintf("configs/%s/", generation->name);
-	CLEAN(str) char *meta = generation_meta_to_json(&generation->meta);
-	CLEAN(str) char *current = current_to_json(&a->pushed_current);
-
-	add_put(a, ops, "current", "", current, 0);
-	add_put(a, ops, folder, "meta", meta, 0);
-	for (size_t i = 0; i < tree->len; i++) {
-		CLEAN(str) char *path = key(a, folder, tree->items[i].key);
-
-		store_ops_put(ops, path, tree->items[i].value, tree->items[i].value_len, 0);
-	}
-}
-
-struct store_request *agreement_request_swap(struct agreement *a, struct generation *generation,
-					     const char *reason, struct err *err)
-{
-	CLEAN(tree) struct tree tree = { 0 };
-
-	generation->epoch = a->agreed ? a->agreed->epoch : 1;
-	generation->sequence = a->agreed ? a->agreed->sequence + 1 : 1;
-	free(generation->name);
-	generation->name = new_name(a, generation->sequence);
-	if (generation_to_tree(generation, &tree, err) < 0)
-		return NULL;
-	fill_meta(a, generation, &tree, reason);
-	a->pushed_current = (struct current){ .epoch = generation->epoch,
-					      .sequence = generation->sequence,
-					      .folded = a->snapshot_revision };
-	memcpy(a->pushed_current.name, generation->name, strlen(generation->name) + 1);
-	memcpy(a->pushed_current.digest, generation->meta.digest, sizeof(a->pushed_current.digest));
-
-	struct store_request *request = store_request_new(STORE_TXN);
-	CLEAN(str) char *current = key(a, "current", "");
-	CLEAN(str) char *folder = xasprintf("configs/%s/", generation->name);
-	CLEAN(str) char *meta = key(a, folder, "meta");
-
-	store_request_compare(request, STORE_COMPARE_MOD, current,
-			      a->agreed ? a->seen.mod_revision : 0);
-	store_request_compare(request, STORE_COMPARE_MOD, meta, 0);
-	drop_due(a, &generation->meta, &request->success);
-	drop_reservations(a, &request->success);
-	add_generation(a, generation, &tree, &request->success);
-	add_range(a, &request->failure, "current", "", false);
 	return request;
 }

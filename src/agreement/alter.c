@@ -10,143 +10,10 @@
 
 #include "cmsnode/agreement/generation.h"
 #include "cmsnode/agreement/registration.h"
-#include "cmsnode/base/err.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/config/document.h"
-#include "cmsnode/config/keys.h"
+#include "cmsnode/config/validate.h"
 #include "cmsnode/daemon/options.h"
-
-/* ---- operators' edits -------------------------------------------------- */
-
-void edits_fini(struct edits *edits)
-{
-	for (size_t i = 0; i < edits->len; i++) {
-		free(edits->items[i].path);
-		value_free(edits->items[i].old);
-		value_free(edits->items[i].wanted);
-	}
-	free(edits->items);
-	*edits = (struct edits){ 0 };
-}
-
-void edits_add(struct edits *edits, const char *path, const struct value *old,
-	       const struct value *wanted)
-{
-	GROW(edits->items, edits->len, edits->cap);
-	edits->items[edits->len++] =
-		(struct edit){ xstrdup(path), value_clone(old), value_clone(wanted) };
-}
-
-struct value *alter_value(const struct generation *generation, const char *path)
-{
-	if (!str_starts(path, "topology."))
-		return value_clone(value_get_path(generation->cms, path));
-	CLEAN(value) struct value *policy = policy_to_value(&generation->policy);
-
-	return value_clone(value_get(policy, path + strlen("topology.")));
-}
-
-static char *shown(const char *path, const struct value *value)
-{
-	if (!value)
-		return xstrdup("(not set)");
-	CLEAN(value) struct value *masked = config_mask(path, value);
-
-	return value_to_json(masked);
-}
-
-static bool same_value(const struct value *a, const struct value *b)
-{
-	return a && b ? value_equal(a, b) : a == b;
-}
-
-static int refuse_conflict(const struct edit *edit, const struct value *found, struct err *err)
-{
-	CLEAN(str) char *old = shown(edit->path, edit->old);
-	CLEAN(str) char *now = shown(edit->path, found);
-	CLEAN(str) char *wanted =
-		edit->wanted ? shown(edit->path, edit->wanted) : xstrdup("(unset)");
-
-	return err_set(
-		err, ERR_CONFLICT,
-		"%s was changed meanwhile: it was %.200s, is now %.200s, and was to become %.200s; look at it and say it again",
-		edit->path, old, now, wanted);
-}
-
-static int set_policy(struct generation *generation, const struct edit *edit, struct err *err)
-{
-	if (!edit->wanted)
-		return err_set(err, ERR_CONFIG, "%s: a policy cannot be unset, only changed",
-			       edit->path);
-	const int r = policy_set(&generation->policy, edit->path + strlen("topology."),
-				 edit->wanted, err);
-	if (r < 0)
-		err->code = ERR_CONFIG;
-	return r < 0 ? ERR_CONFIG : 0;
-}
-
-/* What a node that will not return had is vacant now. */
-static int forget_node(struct generation *generation, const char *id, struct err *err)
-{
-	if (!generation_node_remove(generation, id))
-		return err_set(err, ERR_CONFIG, "there is no node '%.63s' (any more)", id);
-	for (int s = 0; s < CATALOGUE_COUNT; s++) {
-		const struct slot_list *list = &generation->slots.lists[s];
-
-		for (size_t k = 0; k < list->len; k++)
-			if (str_eq(list->items[k].node, id))
-				slot_set_node(&list->items[k], NULL);
-	}
-	return 0;
-}
-
-static int apply_edit(struct generation *generation, const struct edit *edit, struct err *err)
-{
-	if (str_starts(edit->path, "nodes.") && !edit->wanted)
-		return forget_node(generation, edit->path + strlen("nodes."), err);
-	if (str_starts(edit->path, "topology."))
-		return set_policy(generation, edit, err);
-	const char *dot = strchr(edit->path, '.');
-	if (!dot || dot == edit->path || str_starts(edit->path, "nodes.") || !dot[1] ||
-	    str_starts(edit->path, "services."))
-		return err_set(
-			err, ERR_CONFIG,
-			"%s: not a <table>.<key> that can be set; who runs what follows from the nodes' roles",
-			edit->path);
-	if (edit->wanted) {
-		value_set_path(generation->cms, edit->path, value_clone(edit->wanted));
-		return 0;
-	}
-	CLEAN(str) char *table = xstrndup(edit->path, (size_t)(dot - edit->path));
-
-	(void)value_remove(value_get(generation->cms, table), dot + 1);
-	return 0;
-}
-
-/* Thawing is the one change that a frozen configuration takes. */
-static bool thaws(const struct edits *edits)
-{
-	return edits->len == 1 && strcmp(edits->items[0].path, "topology.frozen") == 0;
-}
-
-int alter_edit(struct generation *generation, const struct edits *edits, struct err *err)
-{
-	if (edits->len && generation->policy.frozen && !thaws(edits))
-		return err_set(
-			err, ERR_CONFIG,
-			"the configuration is frozen; thaw it first (config set topology.frozen=false)");
-	for (size_t i = 0; i < edits->len; i++) {
-		const struct edit *edit = &edits->items[i];
-		CLEAN(value) struct value *found = alter_value(generation, edit->path);
-
-		if (!same_value(found, edit->old) && !same_value(found, edit->wanted))
-			return refuse_conflict(edit, found, err);
-		const int r = apply_edit(generation, edit, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
 
 /* ---- joins ------------------------------------------------------------- */
 
@@ -364,12 +231,72 @@ static void fill_slots(const struct joining *joining)
 	}
 }
 
+static bool is_draining(const struct generation_node *node)
+{
+	return node->state == NODE_DRAINING || node->state == NODE_DRAINED;
+}
+
 static bool node_differs(const struct generation_node *node,
 			 const struct registration *registration)
 {
 	return strcmp(node->address, registration->address) != 0 ||
 	       !str_list_equal(&node->roles, &registration->roles) ||
-	       strcmp(node->contest, registration->contest) != 0 || node->state != NODE_PRESENT;
+	       strcmp(node->contest, registration->contest) != 0 || node->state == NODE_AWAY;
+}
+
+bool alter_is_member(const struct generation *generation, const struct registration *registration)
+{
+	const struct generation_node *node = generation_node_find(generation, registration->id);
+
+	return node && !node_differs(node, registration);
+}
+
+static bool has_slots(const struct generation *generation, const char *id)
+{
+	for (int s = 0; s < CATALOGUE_COUNT; s++) {
+		const struct slot_list *list = &generation->slots.lists[s];
+
+		for (size_t k = 0; k < list->len; k++)
+			if (str_eq(list->items[k].node, id))
+				return true;
+	}
+	return false;
+}
+
+/* The second generation of a drain: what the node has stopped may be given to others. */
+static void take_released(const struct joining *joining, struct generation_node *node,
+			  struct str_list *ret_joined)
+{
+	for (int s = 0; s < CATALOGUE_COUNT && node->state == NODE_DRAINING; s++) {
+		const struct slot_list *list = &joining->generation->slots.lists[s];
+
+		for (size_t k = 0; k < list->len; k++) {
+			CLEAN(str) char *name =
+				xasprintf("%s,%zu", catalogue_at((enum catalogue_index)s)->name, k);
+
+			if (str_eq(list->items[k].node, node->id) &&
+			    str_list_has(&joining->node->released, name))
+				slot_set_node(&list->items[k], NULL);
+		}
+	}
+	if (node->state != NODE_DRAINING || has_slots(joining->generation, node->id))
+		return;
+	node->state = NODE_DRAINED;
+	node->since_sequence = joining->generation->sequence + 1;
+	if (ret_joined)
+		str_list_add(ret_joined, node->id);
+}
+
+static void update_node(const struct joining *joining, struct generation_node *node)
+{
+	free(node->address);
+	free(node->contest);
+	node->address = xstrdup(joining->node->address);
+	node->contest = xstrdup(joining->node->contest);
+	str_list_copy(&node->roles, &joining->node->roles);
+	if (!is_draining(node))
+		node->state = NODE_PRESENT;
+	node->since_sequence = joining->generation->sequence + 1;
 }
 
 static void join_one(const struct joining *joining, struct str_list *ret_joined)
@@ -377,20 +304,16 @@ static void join_one(const struct joining *joining, struct str_list *ret_joined)
 	const struct registration *registration = joining->node;
 	const bool is_new = !generation_node_find(joining->generation, registration->id);
 	struct generation_node *node = generation_node_add(joining->generation, registration->id);
-	if (!is_new && !node_differs(node, registration)) {
-		fill_slots(joining);
-		return;
+
+	if (is_new || node_differs(node, registration)) {
+		update_node(joining, node);
+		if (ret_joined)
+			str_list_add(ret_joined, registration->id);
 	}
-	free(node->address);
-	free(node->contest);
-	node->address = xstrdup(registration->address);
-	node->contest = xstrdup(registration->contest);
-	str_list_copy(&node->roles, &registration->roles);
-	node->state = NODE_PRESENT;
-	node->since_sequence = joining->generation->sequence + 1;
-	fill_slots(joining);
-	if (ret_joined)
-		str_list_add(ret_joined, registration->id);
+	if (is_draining(node))
+		take_released(joining, node, ret_joined);
+	else
+		fill_slots(joining);
 }
 
 static int compare_age(const void *a, const void *b)
@@ -403,19 +326,171 @@ static int compare_age(const void *a, const void *b)
 	return strcmp(x->id, y->id);
 }
 
-void alter_join(struct generation *generation, const struct registrations *registrations,
-		struct str_list *ret_joined)
+/* Oldest first; the caller frees the array. */
+static const struct registration **by_age(const struct registrations *registrations)
 {
-	const struct registration **order = xcalloc(registrations->len, sizeof(*order));
+	const struct registration **order = xcalloc(registrations->len + 1, sizeof(*order));
 
 	for (size_t i = 0; i < registrations->len; i++)
 		order[i] = &registrations->items[i];
-	if (registrations->len)
-		qsort(order, registrations->len, sizeof(*order), compare_age);
+	qsort(order, registrations->len, sizeof(*order), compare_age);
+	return order;
+}
+
+void alter_join(struct generation *generation, const struct registrations *registrations,
+		struct str_list *ret_joined)
+{
+	const struct registration **order = by_age(registrations);
+
 	for (size_t i = 0; i < registrations->len; i++) {
 		const struct joining joining = { generation, registrations, order[i] };
 
 		join_one(&joining, ret_joined);
 	}
 	free(order);
+}
+
+/* ---- departures -------------------------------------------------------- */
+
+/* Its window is over. A host that is only cut off may still run the rest: that stays its own. */
+static bool free_workers(struct generation *generation, const char *id)
+{
+	static const enum catalogue_index services[] = { CATALOGUE_WORKER,
+							 CATALOGUE_RESOURCE_SERVICE };
+	bool any = false;
+
+	for (size_t s = 0; s < ARRAY_LEN(services); s++) {
+		const struct slot_list *list = &generation->slots.lists[services[s]];
+
+		for (size_t k = 0; k < list->len; k++) {
+			if (!str_eq(list->items[k].node, id))
+				continue;
+			slot_set_node(&list->items[k], NULL);
+			any = true;
+		}
+	}
+	return any;
+}
+
+/* True if anything changed. The node may be gone afterwards. */
+static bool depart(struct generation *generation, struct generation_node *node,
+		   const struct alter_question *question)
+{
+	const bool reserved = reservations_find(question->reservations, node->id);
+	bool changed = !reserved && free_workers(generation, node->id);
+
+	if (!reserved && !is_draining(node) && !has_slots(generation, node->id)) {
+		CLEAN(str) char *id = xstrdup(node->id);
+
+		return generation_node_remove(generation, id);
+	}
+	if (node->state == NODE_PRESENT) {
+		node->state = NODE_AWAY;
+		changed = true;
+	}
+	if (changed)
+		node->since_sequence = generation->sequence + 1;
+	return changed;
+}
+
+static void fold_departures(struct generation *generation, const struct alter_question *question,
+			    struct str_list *ret_gone)
+{
+	CLEAN(str_list) struct str_list absent = { 0 };
+
+	for (size_t i = 0; i < generation->nodes.len; i++)
+		if (!registrations_find(question->registrations, generation->nodes.items[i].id))
+			str_list_add(&absent, generation->nodes.items[i].id);
+	for (size_t i = 0; i < absent.len; i++) {
+		struct generation_node *node = generation_node_find(generation, absent.items[i]);
+
+		if (question->fold_departures) {
+			if (depart(generation, node, question))
+				str_list_add(ret_gone, absent.items[i]);
+		} else if (node->state == NODE_PRESENT) {
+			generation_defer(
+				generation, node->id, 0, true,
+				"no registration, but too many are missing, or it is too early to tell");
+		}
+	}
+}
+
+void alter_count_missing(const struct generation *generation, const struct alter_question *question,
+			 size_t *ret_present, size_t *ret_missing)
+{
+	*ret_present = 0;
+	*ret_missing = 0;
+	for (size_t i = 0; i < generation->nodes.len; i++) {
+		const struct generation_node *node = &generation->nodes.items[i];
+		if (node->state != NODE_PRESENT)
+			continue;
+		(*ret_present)++;
+		const struct reservation *reservation =
+			reservations_find(question->reservations, node->id);
+
+		if (!registrations_find(question->registrations, node->id) &&
+		    (!reservation || !reservation->stopped))
+			(*ret_missing)++;
+	}
+}
+
+/* ---- both -------------------------------------------------------------- */
+
+char *alter_errors(const struct generation *generation)
+{
+	CLEAN(value) struct value *document = generation_render(generation);
+	CLEAN(findings) struct findings findings = { 0 };
+	CLEAN(str_list) struct str_list texts = { 0 };
+
+	config_validate(document, &findings);
+	for (size_t i = 0; i < findings.len; i++)
+		if (findings.items[i].is_error)
+			str_list_take(&texts, xasprintf("%s: %s", findings.items[i].key,
+							findings.items[i].text));
+	return texts.len ? str_list_join(&texts, "; ") : NULL;
+}
+
+/* All together they make an invalid configuration: each that does so is left out. */
+static void join_carefully(struct generation **generation, const struct registrations *all,
+			   struct str_list *ret_joined)
+{
+	const struct registration **order = by_age(all);
+
+	for (size_t i = 0; i < all->len; i++) {
+		CLEAN(generation) struct generation *with = generation_clone(*generation);
+		const struct joining joining = { with, all, order[i] };
+		CLEAN(str_list) struct str_list joined = { 0 };
+
+		join_one(&joining, &joined);
+		CLEAN(str) char *errors = alter_errors(with);
+
+		if (errors) {
+			generation_defer(*generation, order[i]->id, order[i]->mod_revision, false,
+					 errors);
+			continue;
+		}
+		generation_free(*generation);
+		*generation = steal(with);
+		for (size_t k = 0; k < joined.len; k++)
+			str_list_add(ret_joined, joined.items[k]);
+	}
+	free(order);
+}
+
+void alter_fold(struct generation *generation, const struct alter_question *question,
+		struct str_list *ret_joined, struct str_list *ret_gone)
+{
+	generation_forget_deferred(generation);
+	fold_departures(generation, question, ret_gone);
+	CLEAN(generation) struct generation *before = generation_clone(generation);
+
+	alter_join(generation, question->registrations, ret_joined);
+	CLEAN(str) char *errors = alter_errors(generation);
+	CLEAN(str) char *old_errors = errors ? alter_errors(before) : NULL;
+
+	if (!errors || old_errors)
+		return;
+	str_list_fini(ret_joined);
+	join_carefully(&before, question->registrations, ret_joined);
+	generation_swap(generation, before);
 }

@@ -57,6 +57,8 @@ void generation_free(struct generation *generation)
 	for (size_t i = 0; i < generation->nodes.len; i++)
 		node_fini(&generation->nodes.items[i]);
 	free(generation->nodes.items);
+	generation_forget_deferred(generation);
+	free(generation->deferred.items);
 	meta_fini(&generation->meta);
 	free(generation);
 }
@@ -99,9 +101,22 @@ struct generation *generation_clone(const struct generation *generation)
 		copy->state = node->state;
 		copy->since_sequence = node->since_sequence;
 	}
+	for (size_t i = 0; i < generation->deferred.len; i++) {
+		const struct generation_deferred *one = &generation->deferred.items[i];
+
+		generation_defer(clone, one->id, one->revision, one->is_held, one->text);
+	}
 	clone->policy = generation->policy;
 	meta_copy(&clone->meta, &generation->meta);
 	return clone;
+}
+
+void generation_swap(struct generation *a, struct generation *b)
+{
+	const struct generation kept = *a;
+
+	*a = *b;
+	*b = kept;
 }
 
 static bool node_equal(const struct generation_node *a, const struct generation_node *b)
@@ -119,10 +134,37 @@ static bool policy_equal(const struct policy *a, const struct policy *b)
 	       a->restart_at_once == b->restart_at_once && a->frozen == b->frozen;
 }
 
+/* Both are sorted: the next one from *at on that was refused, or NULL. */
+static const struct generation_deferred *next_refused(const struct generation_deferrals *deferred,
+						      size_t *at)
+{
+	while (*at < deferred->len && deferred->items[*at].is_held)
+		(*at)++;
+	return *at < deferred->len ? &deferred->items[(*at)++] : NULL;
+}
+
+static bool same_refusals(const struct generation_deferrals *a,
+			  const struct generation_deferrals *b)
+{
+	size_t i = 0, k = 0;
+
+	for (;;) {
+		const struct generation_deferred *x = next_refused(a, &i);
+		const struct generation_deferred *y = next_refused(b, &k);
+
+		if (!x || !y)
+			return x == y;
+		if (strcmp(x->id, y->id) != 0 || x->revision != y->revision ||
+		    strcmp(x->text, y->text) != 0)
+			return false;
+	}
+}
+
 bool generation_same_content(const struct generation *a, const struct generation *b)
 {
 	if (a->nodes.len != b->nodes.len || !slots_equal(&a->slots, &b->slots) ||
-	    !policy_equal(&a->policy, &b->policy) || !value_equal(a->cms, b->cms))
+	    !policy_equal(&a->policy, &b->policy) || !value_equal(a->cms, b->cms) ||
+	    !same_refusals(&a->deferred, &b->deferred))
 		return false;
 	for (size_t i = 0; i < a->nodes.len; i++)
 		if (!node_equal(&a->nodes.items[i], &b->nodes.items[i]))
@@ -130,30 +172,75 @@ bool generation_same_content(const struct generation *a, const struct generation
 	return true;
 }
 
+/* ---- nodes and deferrals ----------------------------------------------- */
+
+static bool find_node(const struct generation_nodes *nodes, const char *id, size_t *ret_at)
+{
+	return str_sorted_has(nodes->items, nodes->len, sizeof(*nodes->items), id, ret_at);
+}
+
 struct generation_node *generation_node_find(const struct generation *generation, const char *id)
 {
-	for (size_t i = 0; i < generation->nodes.len; i++)
-		if (strcmp(generation->nodes.items[i].id, id) == 0)
-			return &generation->nodes.items[i];
-	return NULL;
+	size_t at;
+
+	return find_node(&generation->nodes, id, &at) ? &generation->nodes.items[at] : NULL;
 }
 
 struct generation_node *generation_node_add(struct generation *generation, const char *id)
 {
-	struct generation_node *found = generation_node_find(generation, id);
-	if (found)
-		return found;
 	struct generation_nodes *nodes = &generation->nodes;
+	size_t at;
 
+	if (find_node(nodes, id, &at))
+		return &nodes->items[at];
 	GROW(nodes->items, nodes->len, nodes->cap);
-	size_t at = nodes->len++;
-
-	for (; at > 0 && strcmp(nodes->items[at - 1].id, id) > 0; at--)
-		nodes->items[at] = nodes->items[at - 1];
+	memmove(&nodes->items[at + 1], &nodes->items[at],
+		(nodes->len - at) * sizeof(nodes->items[0]));
+	nodes->len++;
 	nodes->items[at] = (struct generation_node){ .id = xstrdup(id),
 						     .address = xstrdup(""),
 						     .contest = xstrdup("ALL") };
 	return &nodes->items[at];
+}
+
+static bool find_deferred(const struct generation_deferrals *deferred, const char *id,
+			  size_t *ret_at)
+{
+	return str_sorted_has(deferred->items, deferred->len, sizeof(*deferred->items), id, ret_at);
+}
+
+const struct generation_deferred *generation_deferred_find(const struct generation *generation,
+							   const char *id)
+{
+	size_t at;
+
+	return find_deferred(&generation->deferred, id, &at) ? &generation->deferred.items[at] :
+							       NULL;
+}
+
+void generation_defer(struct generation *generation, const char *id, int64_t revision, bool is_held,
+		      const char *text)
+{
+	struct generation_deferrals *deferred = &generation->deferred;
+	size_t at;
+
+	if (find_deferred(deferred, id, &at))
+		return;
+	GROW(deferred->items, deferred->len, deferred->cap);
+	memmove(&deferred->items[at + 1], &deferred->items[at],
+		(deferred->len - at) * sizeof(deferred->items[0]));
+	deferred->len++;
+	deferred->items[at] =
+		(struct generation_deferred){ xstrdup(id), revision, is_held, xstrdup(text) };
+}
+
+void generation_forget_deferred(struct generation *generation)
+{
+	for (size_t i = 0; i < generation->deferred.len; i++) {
+		free(generation->deferred.items[i].id);
+		free(generation->deferred.items[i].text);
+	}
+	generation->deferred.len = 0;
 }
 
 bool generation_node_remove(struct generation *generation, const char *id)
@@ -256,4 +343,13 @@ bool generation_name_valid(const char *name)
 	return n >= 1 && n <= GENERATION_NAME_MAX && name[0] != '.' &&
 	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
 		       n;
+}
+
+void generation_tag(const char *name, char ret[GENERATION_TAG_SIZE])
+{
+	const char *dash = strrchr(name, '-');
+
+	memset(ret, 0, GENERATION_TAG_SIZE);
+	if (dash && str_is_hex(dash + 1, GENERATION_TAG_SIZE - 1))
+		memcpy(ret, dash + 1, GENERATION_TAG_SIZE - 1);
 }

@@ -126,6 +126,21 @@ static char *nodes_to_json(const struct generation_nodes *nodes)
 	return json_text(json);
 }
 
+static char *deferred_to_json(const struct generation_deferrals *deferred)
+{
+	CLEAN(json) cJSON *json = cJSON_CreateObject();
+
+	for (size_t i = 0; i < deferred->len; i++) {
+		const struct generation_deferred *one = &deferred->items[i];
+		cJSON *item = cJSON_AddObjectToObject(json, one->id);
+
+		json_add_int(item, "revision", one->revision);
+		json_add_str(item, "reason", one->is_held ? "held" : "refused");
+		json_add_str(item, "text", one->text);
+	}
+	return json_text(json);
+}
+
 int generation_to_tree(const struct generation *generation, struct tree *ret, struct err *err)
 {
 	struct tree tree = { 0 };
@@ -146,6 +161,11 @@ int generation_to_tree(const struct generation *generation, struct tree *ret, st
 	tree_take(&tree, xstrdup("topology/slots"), texts[0], strlen(texts[0]));
 	tree_take(&tree, xstrdup("topology/nodes"), texts[1], strlen(texts[1]));
 	tree_take(&tree, xstrdup("topology/policy"), texts[2], strlen(texts[2]));
+	if (generation->deferred.len) {
+		char *text = deferred_to_json(&generation->deferred);
+
+		tree_take(&tree, xstrdup("topology/deferred"), text, strlen(text));
+	}
 	if (tree.size > GENERATION_MAX_SIZE) {
 		const size_t size = tree.size;
 
@@ -179,6 +199,8 @@ char *generation_meta_to_json(const struct generation_meta *meta)
 
 		json_add_int(item, "sequence", meta->ancestors[i].sequence);
 		json_add_str(item, "digest", meta->ancestors[i].digest);
+		if (meta->ancestors[i].tag[0])
+			json_add_str(item, "tag", meta->ancestors[i].tag);
 		(void)cJSON_AddItemToArray(ancestors, item);
 	}
 	cJSON *kept = cJSON_AddArrayToObject(json, "kept");
@@ -217,8 +239,11 @@ static int read_ancestors(const cJSON *json, struct generation_meta *meta, struc
 	const cJSON *item;
 
 	cJSON_ArrayForEach(item, json_get_array(json, "ancestors")) {
-		struct generation_ancestor ancestor;
+		struct generation_ancestor ancestor = { 0 };
+		const char *tag = json_get_str(item, "tag");
 
+		if (tag && str_is_hex(tag, GENERATION_TAG_SIZE - 1))
+			memcpy(ancestor.tag, tag, GENERATION_TAG_SIZE);
 		if (json_get_int64(item, "sequence", &ancestor.sequence) < 0 ||
 		    copy_digest(item, ancestor.digest, err) < 0 ||
 		    meta->ancestors_len >= GENERATION_ANCESTORS_MAX)
@@ -367,6 +392,28 @@ static int read_policy(struct generation *generation, const struct tree_entry *e
 	return 0;
 }
 
+static int read_deferred(struct generation *generation, const struct tree_entry *entry,
+			 struct err *err)
+{
+	CLEAN(json) cJSON *json = json_parse(entry->value, entry->value_len, err);
+	const cJSON *item;
+
+	if (!cJSON_IsObject(json))
+		return err_set(err, -EINVAL, "topology/deferred: not an object");
+	cJSON_ArrayForEach(item, json) {
+		const char *reason = json_get_str(item, "reason");
+		const char *text = json_get_str(item, "text");
+		int64_t revision = 0;
+
+		if (!slots_node_id_valid(item->string) || !reason || !text ||
+		    json_get_int64(item, "revision", &revision) < 0)
+			return err_set(err, -EINVAL, "topology/deferred: a malformed entry");
+		generation_defer(generation, item->string, revision, strcmp(reason, "held") == 0,
+				 text);
+	}
+	return 0;
+}
+
 static int read_entry(struct generation *generation, const struct tree_entry *entry,
 		      struct err *err)
 {
@@ -378,6 +425,8 @@ static int read_entry(struct generation *generation, const struct tree_entry *en
 		return read_nodes(generation, entry, err);
 	if (strcmp(entry->key, "topology/policy") == 0)
 		return read_policy(generation, entry, err);
+	if (strcmp(entry->key, "topology/deferred") == 0)
+		return read_deferred(generation, entry, err);
 	return 0;
 }
 
@@ -448,6 +497,12 @@ char *current_to_json(const struct current *current)
 	json_add_int(json, "sequence", current->sequence);
 	json_add_int_str(json, "folded", current->folded);
 	json_add_str(json, "digest", current->digest);
+	if (current->cluster_id) {
+		cJSON *store = cJSON_AddObjectToObject(json, "store");
+
+		json_add_int_str(store, "cluster_id", (int64_t)current->cluster_id);
+		json_add_bool(store, "restored", current->restored);
+	}
 	return json_text(json);
 }
 
@@ -469,6 +524,11 @@ int current_from_kv(const struct store_kv *kv, struct current *ret, struct err *
 	const int r = copy_digest(json, current.digest, err);
 	if (r < 0)
 		return err_wrap(err, "current");
+	const cJSON *store = cJSON_GetObjectItemCaseSensitive(json, "store");
+
+	if (store && json_get_uint64(store, "cluster_id", &current.cluster_id) < 0)
+		return err_set(err, -EINVAL, "current: the store's cluster_id is malformed");
+	current.restored = store && json_get_bool(store, "restored", false);
 	memcpy(current.name, path + strlen("configs/"), strlen(path) - strlen("configs/") + 1);
 	*ret = current;
 	return 0;

@@ -39,6 +39,7 @@ static const struct {
 	{ "roles", offsetof(struct registration, roles) },
 	{ "ports_held", offsetof(struct registration, ports_held) },
 	{ "macs", offsetof(struct registration, macs) },
+	{ "released", offsetof(struct registration, released) },
 };
 
 static char **text_of(const struct registration *registration, size_t i)
@@ -154,7 +155,8 @@ bool registration_same_offer(const struct registration *a, const struct registra
 	return str_eq(a->address, b->address) && str_eq(a->contest, b->contest) &&
 	       str_list_equal(&a->roles, &b->roles) &&
 	       str_list_equal(&a->addresses, &b->addresses) &&
-	       str_list_equal(&a->ports_held, &b->ports_held) && str_eq(a->version, b->version) &&
+	       str_list_equal(&a->ports_held, &b->ports_held) &&
+	       str_list_equal(&a->released, &b->released) && str_eq(a->version, b->version) &&
 	       registration_same_host(a, b);
 }
 
@@ -172,13 +174,122 @@ void registrations_fini(struct registrations *registrations)
 	*registrations = (struct registrations){ 0 };
 }
 
+static bool find(const struct registrations *registrations, const char *id, size_t *ret_at)
+{
+	if (registrations->sorted)
+		return str_sorted_has(registrations->items, registrations->len,
+				      sizeof(*registrations->items), id, ret_at);
+	for (*ret_at = 0; *ret_at < registrations->len; (*ret_at)++)
+		if (strcmp(registrations->items[*ret_at].id, id) == 0)
+			return true;
+	return false;
+}
+
 const struct registration *registrations_find(const struct registrations *registrations,
 					      const char *id)
 {
-	for (size_t i = 0; i < registrations->len; i++)
-		if (strcmp(registrations->items[i].id, id) == 0)
-			return &registrations->items[i];
-	return NULL;
+	size_t at;
+
+	return find(registrations, id, &at) ? &registrations->items[at] : NULL;
+}
+
+void registrations_put(struct registrations *registrations, struct registration *registration)
+{
+	size_t at;
+
+	if (!registrations->len)
+		registrations->sorted = true;
+	if (find(registrations, registration->id, &at)) {
+		registration_fini(&registrations->items[at]);
+	} else {
+		GROW(registrations->items, registrations->len, registrations->cap);
+		memmove(&registrations->items[at + 1], &registrations->items[at],
+			(registrations->len - at) * sizeof(*registrations->items));
+		registrations->len++;
+	}
+	registrations->items[at] = *registration;
+	*registration = (struct registration){ 0 };
+}
+
+bool registrations_remove(struct registrations *registrations, const char *id)
+{
+	size_t at;
+
+	if (!find(registrations, id, &at))
+		return false;
+	registration_fini(&registrations->items[at]);
+	registrations->len--;
+	memmove(&registrations->items[at], &registrations->items[at + 1],
+		(registrations->len - at) * sizeof(*registrations->items));
+	return true;
+}
+
+const struct registration *registrations_newest(const struct registrations *registrations)
+{
+	const struct registration *newest = NULL;
+
+	for (size_t i = 0; i < registrations->len; i++) {
+		const struct registration *one = &registrations->items[i];
+
+		if (one->applied_sequence > 0 &&
+		    (!newest || one->applied_epoch > newest->applied_epoch ||
+		     (one->applied_epoch == newest->applied_epoch &&
+		      one->applied_sequence > newest->applied_sequence)))
+			newest = one;
+	}
+	return newest;
+}
+
+/* ---- reservations ------------------------------------------------------ */
+
+static bool find_reservation(const struct reservations *reservations, const char *id,
+			     size_t *ret_at)
+{
+	return str_sorted_has(reservations->items, reservations->len, sizeof(*reservations->items),
+			      id, ret_at);
+}
+
+void reservations_fini(struct reservations *reservations)
+{
+	for (size_t i = 0; i < reservations->len; i++)
+		free(reservations->items[i].id);
+	free(reservations->items);
+	*reservations = (struct reservations){ 0 };
+}
+
+const struct reservation *reservations_find(const struct reservations *reservations, const char *id)
+{
+	size_t at;
+
+	return find_reservation(reservations, id, &at) ? &reservations->items[at] : NULL;
+}
+
+void reservations_put(struct reservations *reservations, const char *id, bool stopped)
+{
+	size_t at;
+
+	if (find_reservation(reservations, id, &at)) {
+		reservations->items[at].stopped = stopped;
+		return;
+	}
+	GROW(reservations->items, reservations->len, reservations->cap);
+	memmove(&reservations->items[at + 1], &reservations->items[at],
+		(reservations->len - at) * sizeof(*reservations->items));
+	reservations->items[at] = (struct reservation){ xstrdup(id), stopped };
+	reservations->len++;
+}
+
+bool reservations_remove(struct reservations *reservations, const char *id)
+{
+	size_t at;
+
+	if (!find_reservation(reservations, id, &at))
+		return false;
+	free(reservations->items[at].id);
+	reservations->len--;
+	memmove(&reservations->items[at], &reservations->items[at + 1],
+		(reservations->len - at) * sizeof(*reservations->items));
+	return true;
 }
 
 const struct registration *registrations_other_host_with(const struct registrations *registrations,

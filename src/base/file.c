@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,7 +61,7 @@ static void sync_directory(const char *path)
 		(void)fsync(fd);
 }
 
-static int write_beside(const char *path, const char *temporary, int fd, const char *text)
+static int like(const char *path, int fd)
 {
 	struct stat st;
 
@@ -68,6 +69,11 @@ static int write_beside(const char *path, const char *temporary, int fd, const c
 		return -errno;
 	/* Not ours to give away if we are not root: then the file becomes ours. */
 	(void)!fchown(fd, st.st_uid, st.st_gid);
+	return 0;
+}
+
+static int write_over(const char *path, const char *temporary, int fd, const char *text)
+{
 	const int r = file_write_all(fd, text);
 	if (r < 0)
 		return r;
@@ -76,20 +82,32 @@ static int write_beside(const char *path, const char *temporary, int fd, const c
 	return rename(temporary, path) < 0 ? -errno : 0;
 }
 
+static int replace(const char *path, const char *text, bool keep_mode, struct err *err)
+{
+	CLEAN(str) char *temporary = xasprintf("%s.XXXXXX", path);
+	CLEAN(fd) int fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(err, -errno, "cannot write beside %s", path);
+	int r = keep_mode ? like(path, fd) : 0;
+	if (r == 0)
+		r = write_over(path, temporary, fd, text);
+	if (r < 0) {
+		(void)unlink(temporary);
+		return err_errno(err, r, "cannot replace %s", path);
+	}
+	sync_directory(path);
+	return 0;
+}
+
 int file_replace(const char *path, const char *text, struct err *err)
 {
 	CLEAN(str) char *real = realpath(path, NULL);
 	if (!real)
 		return err_errno(err, -errno, "%s", path);
-	CLEAN(str) char *temporary = xasprintf("%s.XXXXXX", real);
-	CLEAN(fd) int fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0)
-		return err_errno(err, -errno, "cannot write beside %s", real);
-	const int r = write_beside(real, temporary, fd, text);
-	if (r < 0) {
-		(void)unlink(temporary);
-		return err_errno(err, r, "cannot replace %s", real);
-	}
-	sync_directory(real);
-	return 0;
+	return replace(real, text, true, err);
+}
+
+int file_write_private(const char *path, const char *text, struct err *err)
+{
+	return replace(path, text, false, err);
 }

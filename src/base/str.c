@@ -240,3 +240,34 @@ const char *str_nearest(const char *word, const char *const *candidates, size_t 
 	}
 	return nearest;
 }
+
+/* ---- sorted by name ----------------------------------------------------- */
+
+static const char *key_at(const void *items, size_t size, size_t i)
+{
+	const char *key;
+
+	memcpy(&key, (const char *)items + i * size, sizeof(key));
+	return key;
+}
+
+size_t str_sorted_at(const void *items, size_t len, size_t size, const char *key)
+{
+	size_t from = 0, to = len;
+
+	while (from < to) {
+		const size_t middle = from + (to - from) / 2;
+
+		if (strcmp(key_at(items, size, middle), key) < 0)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from;
+}
+
+bool str_sorted_has(const void *items, size_t len, size_t size, const char *key, size_t *ret_at)
+{
+	*ret_at = str_sorted_at(items, len, size, key);
+	return *ret_at < len && strcmp(key_at(items, size, *ret_at), key) == 0;
+}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* `node forget` and `node reset-identity`. */
+/* `node forget`, `node drain` and `undrain`, `node reset-identity`. */
 #include "ctl.h"
 
 #include <stdio.h>
@@ -24,6 +24,34 @@ int ctl_node_forget(const struct ctl *ctl, struct err *err)
 
 	(void)printf("forgotten; agreed: %s\n", generation ? generation : "-");
 	return 0;
+}
+
+static int set_state(const struct ctl *ctl, const char *command, const char *what, struct err *err)
+{
+	cJSON *request = ctl_request(command);
+	CLEAN(json) cJSON *result = NULL;
+
+	if (ctl->words_len)
+		json_add_str(request, "id", ctl->words[0]);
+	if (ctl->message)
+		json_add_str(request, "message", ctl->message);
+	const int r = ctl_ask_soon(ctl, request, &result, err);
+	if (r < 0)
+		return r;
+	const char *generation = json_get_str(result, "generation");
+
+	(void)printf("%s; agreed: %s\n", what, generation ? generation : "-");
+	return 0;
+}
+
+int ctl_node_drain(const struct ctl *ctl, struct err *err)
+{
+	return set_state(ctl, "node.drain", "draining", err);
+}
+
+int ctl_node_undrain(const struct ctl *ctl, struct err *err)
+{
+	return set_state(ctl, "node.undrain", "present again", err);
 }
 
 int ctl_node_reset_identity(const struct ctl *ctl, struct err *err)

@@ -47,6 +47,10 @@ ctl_command_fn ctl_config_export;
 ctl_command_fn ctl_service_list;
 ctl_command_fn ctl_logs;
 ctl_command_fn ctl_node_forget;
+ctl_command_fn ctl_node_drain;
+ctl_command_fn ctl_node_undrain;
+ctl_command_fn ctl_store_accept;
+ctl_command_fn ctl_store_publish;
 ctl_command_fn ctl_node_reset_identity;
 
 /* --- connection.c: blocking, with deadlines on clock_now_ms() --- */

@@ -540,7 +540,11 @@ static const struct {
 	{ "config.export", do_config_export },
 	{ "logs", do_logs },
 	{ "node.forget", control_node_forget },
+	{ "node.drain", control_node_drain },
+	{ "node.undrain", control_node_undrain },
 	{ "node.reset-identity", control_node_reset_identity },
+	{ "store.accept", control_store_accept },
+	{ "store.publish", control_store_publish },
 };
 
 void control_handle(void *ctx, struct control_request *request, const char *command,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `node forget` and `node reset-identity`. Forgetting a node gives its slots to
- * others, so it must really be gone: its registration has ended and none of its
+ * `node forget`, `node drain` and `undrain`, `node reset-identity`. Forgetting
+ * a node gives its slots to others, so it must really be gone: its registration has ended and none of its
  * singletons answers an echo (a host that is only cut off from etcd still judges,
  * and a second EvaluationService on one database would do harm).
  */
@@ -19,6 +19,7 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
 #include "cmsnode/cms_rpc/client.h"
+#include "cmsnode/config/document.h"
 #include "cmsnode/daemon/options.h"
 #include "cmsnode/status/control_socket.h"
 #include "node_internal.h"
@@ -171,6 +172,47 @@ void control_node_forget(struct node *node, struct control_request *request,
 		ev_timer_start(node->loop, &forget->timer);
 	else
 		push(forget);
+}
+
+/* Of the node that is named, or of this one. */
+static void set_state(struct node *node, struct control_request *request,
+		      const struct cJSON *body, const char *state)
+{
+	const char *given = json_get_str(body, "id");
+	const char *message = json_get_str(body, "message");
+	CLEAN(str) char *id = xstrdup(given ? given : node->self.id);
+
+	if (!control_may_change(request)) {
+		control_fail(request, -EPERM, "changes need root or group cmsnode");
+		return;
+	}
+	if (node->options->standalone || !node->driver) {
+		control_fail(request, ERR_USAGE, "this node is in no cluster%s",
+			     node->options->standalone ? "" : " yet");
+		return;
+	}
+	str_lower(id);
+	struct edits edits = { 0 };
+	CLEAN(str) char *path = xasprintf("nodes.%s", id);
+	CLEAN(str) char *reason = message ? xstrdup(message) :
+					    xasprintf("node %s is %s", id, state);
+	CLEAN(value) struct value *wanted = value_new_string(state);
+
+	edits_add(&edits, path, NULL, wanted);
+	agreement_driver_edit(node->driver, &edits, "operator", reason, control_on_edited, request);
+	edits_fini(&edits);
+}
+
+void control_node_drain(struct node *node, struct control_request *request,
+			const struct cJSON *body)
+{
+	set_state(node, request, body, "draining");
+}
+
+void control_node_undrain(struct node *node, struct control_request *request,
+			  const struct cJSON *body)
+{
+	set_state(node, request, body, "present");
 }
 
 void control_node_reset_identity(struct node *node, struct control_request *request,

@@ -60,6 +60,8 @@ static void node_apply(struct node *node);
 static void node_derive(struct node *node);
 static void node_serve_rpc(struct node *node);
 static void node_fail(struct node *node, int code, const char *text);
+static void node_release(struct node *node);
+static const struct generation *node_agreed(const struct node *node);
 
 /* ---- the host's network -> this node's address -------------------------- */
 
@@ -217,6 +219,7 @@ static void on_agreed(void *ctx)
 	if (!node->options->standalone)
 		node_choose(node);
 	node_look_up(node);
+	node_last_agreed_save(node, node_agreed(node));
 	node_apply(node);
 }
 
@@ -291,6 +294,7 @@ static void node_join(struct node *node)
 		node_fail(node, ERR_USAGE, err.msg);
 		return;
 	}
+	CLEAN(generation) struct generation *last_agreed = node_last_agreed_load(node);
 	struct agreement_settings settings = { .prefix = node->options->prefix,
 					       .seed = node->seed,
 					       .seed_at_once =
@@ -299,6 +303,7 @@ static void node_join(struct node *node)
 					       .standalone = node->options->standalone,
 					       .address_explicit = node->options->address,
 					       .address_before = node->last_address,
+					       .last_agreed = last_agreed,
 					       .lease_ttl_s = LEASE_TTL_S };
 	const struct agreement_driver_events events = { .agreed = on_agreed,
 							.changed = on_agreement_changed,
@@ -320,6 +325,7 @@ static void node_be_reborn(struct node *node)
 	struct err err = { 0 };
 
 	node->reborn = false;
+	node_last_agreed_forget(node);
 	store_free(node->store);
 	node->store = NULL;
 	agreement_driver_free(node->driver);
@@ -541,6 +547,40 @@ static void node_derive(struct node *node)
 	plan_fini(&plan);
 }
 
+/* ---- draining: stopped units give their slots back ----------------------- */
+
+static bool is_stopped(const struct node *node, const struct derived_slot *slot)
+{
+	for (size_t i = 0; i < supervisor_count(node->supervisor); i++) {
+		struct unit_status unit;
+
+		supervisor_status(node->supervisor, i, &unit);
+		if (unit.shard == slot->shard && strcmp(unit.service, slot->service) == 0)
+			return unit.pid == 0;
+	}
+	return true;
+}
+
+/* The agreement takes them away in the next generation: then this node is drained. */
+static void node_release(struct node *node)
+{
+	const struct generation *generation = node_agreed(node);
+	const struct generation_node *self =
+		generation ? generation_node_find(generation, node->self.id) : NULL;
+	CLEAN(str_list) struct str_list released = { 0 };
+
+	for (size_t i = 0; self && self->state == NODE_DRAINING && i < node->derivation.len; i++) {
+		const struct derived_slot *slot = &node->derivation.items[i];
+
+		if (slot->runs_here && slot->node && (slot->is_daemon || is_stopped(node, slot)))
+			str_list_take(&released, xasprintf("%s,%d", slot->service, slot->shard));
+	}
+	if (str_list_equal(&released, &node->self.released))
+		return;
+	str_list_copy(&node->self.released, &released);
+	agreement_driver_set_registration(node->driver, &node->self);
+}
+
 /* ---- ResourceService: this daemon itself -------------------------------- */
 
 static void close_rpc(struct node *node)
@@ -575,7 +615,8 @@ static void node_serve_rpc(struct node *node)
 	const struct derived_slot *slot = NULL;
 
 	for (size_t i = 0; i < node->derivation.len && !slot; i++)
-		if (node->derivation.items[i].runs_here && node->derivation.items[i].is_daemon)
+		if (node->derivation.items[i].runs_here && node->derivation.items[i].is_daemon &&
+		    !node->derivation.items[i].disabled)
 			slot = &node->derivation.items[i];
 	CLEAN(str) char *address = slot ? xasprintf("%s:%d", slot->bind_address, slot->port) : NULL;
 
@@ -628,6 +669,7 @@ static void on_report_due(struct ev_loop *loop, ev_timer *w, int revents)
 		return;
 	if (agreement_is_registered(agreement_driver_agreement(node->driver)))
 		node_remember_address(node);
+	node_release(node);
 	tell_of_sibling(node);
 	if (node->rpc_address && !node->rpc_server)
 		node_serve_rpc(node);

@@ -111,8 +111,18 @@ void control_handle(void *ctx, struct control_request *request, const char *comm
 /* control_node.c: the commands on nodes, as control_handle() calls them. */
 void control_node_forget(struct node *node, struct control_request *request,
 			 const struct cJSON *body);
+void control_node_drain(struct node *node, struct control_request *request,
+			const struct cJSON *body);
+void control_node_undrain(struct node *node, struct control_request *request,
+			  const struct cJSON *body);
 void control_node_reset_identity(struct node *node, struct control_request *request,
 				 const struct cJSON *body);
+
+/* control_store.c: a person ends a disagreement between the store and the nodes. */
+void control_store_accept(struct node *node, struct control_request *request,
+			  const struct cJSON *body);
+void control_store_publish(struct node *node, struct control_request *request,
+			   const struct cJSON *body);
 
 /* As agreement_edited_fn: answers the request `ctx` with the generation or the reason. */
 void control_on_edited(void *ctx, int code, const char *text);
@@ -133,5 +143,10 @@ int node_identity_renew(struct node *node, struct err *err);
 /* The state file gets a new random id, for the next start; node->identity stays. */
 int node_identity_reset(struct node *node, struct err *err);
 void node_remember_address(struct node *node);
+
+/* node_last_agreed.c: NULL = there is none that can be used; the caller frees. */
+struct generation *node_last_agreed_load(const struct node *node);
+void node_last_agreed_save(const struct node *node, const struct generation *generation);
+void node_last_agreed_forget(const struct node *node); /* this node is somebody else now */
 
 #endif

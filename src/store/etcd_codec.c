@@ -133,8 +133,8 @@ static void add_op(struct buf *buf, const struct store_op *op)
 		if (op->range.keys_only)
 			(void)buf_adds(buf, ",\"keys_only\":true");
 		if (op->range.oldest_first)
-			(void)buf_adds(
-				buf, ",\"sort_order\":\"ASCEND\",\"sort_target\":\"CREATE\"");
+			(void)buf_adds(buf,
+				       ",\"sort_order\":\"ASCEND\",\"sort_target\":\"CREATE\"");
 		break;
 	case STORE_OP_PUT:
 		(void)buf_adds(buf, "{\"request_put\":{");
@@ -219,6 +219,12 @@ static void add_compare(struct buf *buf, const struct store_compare *compare)
 
 	(void)buf_adds(buf, "{");
 	add_key(buf, "key", compare->key);
+	if (compare->kind == STORE_COMPARE_VALUE) {
+		(void)buf_adds(buf, ",\"target\":\"VALUE\",\"result\":\"EQUAL\",");
+		add_key(buf, "value", compare->text);
+		(void)buf_adds(buf, "}");
+		return;
+	}
 	(void)buf_addf(buf, ",\"target\":\"%s\",\"result\":\"EQUAL\",\"%s\":\"%" PRId64 "\"}",
 		       names[compare->kind].target, names[compare->kind].member, compare->number);
 }

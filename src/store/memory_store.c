@@ -330,6 +330,9 @@ static bool compare_holds(const struct memory_store *memory, const struct store_
 		return kv->create_revision == compare->number;
 	case STORE_COMPARE_LEASE:
 		return kv->lease == (uint64_t)compare->number;
+	case STORE_COMPARE_VALUE:
+		return kv->value && kv->value_len == strlen(compare->text) &&
+		       memcmp(kv->value, compare->text, kv->value_len) == 0;
 	}
 	return false;
 }

@@ -40,8 +40,10 @@ void store_request_free(struct store_request *request)
 {
 	if (!request)
 		return;
-	for (size_t i = 0; i < request->compares_len; i++)
+	for (size_t i = 0; i < request->compares_len; i++) {
 		free(request->compares[i].key);
+		free(request->compares[i].text);
+	}
 	free(request->compares);
 	ops_fini(&request->success);
 	ops_fini(&request->failure);
@@ -54,6 +56,12 @@ void store_request_compare(struct store_request *request, enum store_compare_kin
 	GROW(request->compares, request->compares_len, request->compares_cap);
 	request->compares[request->compares_len++] =
 		(struct store_compare){ .kind = kind, .key = xstrdup(key), .number = number };
+}
+
+void store_request_compare_value(struct store_request *request, const char *key, const char *text)
+{
+	store_request_compare(request, STORE_COMPARE_VALUE, key, 0);
+	request->compares[request->compares_len - 1].text = xstrdup(text);
 }
 
 static struct store_op *ops_add(struct store_ops *ops, enum store_op_kind kind)

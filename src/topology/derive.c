@@ -42,6 +42,14 @@ void derive_static_hosts(const struct generation *generation, struct str_list *r
 	}
 }
 
+static bool is_draining(const struct derive_question *question)
+{
+	const struct generation_node *node =
+		generation_node_find(question->generation, question->self->id);
+
+	return node && (node->state == NODE_DRAINING || node->state == NODE_DRAINED);
+}
+
 /* CMS's own reasons not to run, which ResourceService would meet as a crash loop. */
 static char *why_disabled(const struct derive_question *question,
 			  const struct catalogue_service *service)
@@ -159,7 +167,9 @@ static void derive_slot(const struct derive_question *question, const struct slo
 	}
 	if (ret->runs_here) {
 		ret->is_daemon = service->ours;
-		ret->disabled = why_disabled(question, service);
+		ret->disabled = slot->node && is_draining(question) ?
+					xstrdup("this node drains: its slots are given to others") :
+					why_disabled(question, service);
 	}
 }
 

@@ -84,6 +84,15 @@ bool slot_is_vacant(const struct slot *slot)
 	return !slot->node && !slot->host;
 }
 
+bool slots_have_static(const struct slots *slots)
+{
+	for (int s = 0; s < CATALOGUE_COUNT; s++)
+		for (size_t k = 0; k < slots->lists[s].len; k++)
+			if (slots->lists[s].items[k].host)
+				return true;
+	return false;
+}
+
 void slot_set_node(struct slot *slot, const char *node)
 {
 	free(slot->node);

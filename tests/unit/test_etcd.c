@@ -95,7 +95,9 @@ static struct scene *scene_new(const char *first_url, const char *second_url)
 	scene->loop = ev_loop_new(EVFLAG_AUTO);
 	ev_timer_init(&scene->tick, on_tick, 0.01, 0.01);
 	ev_timer_start(scene->loop, &scene->tick);
-	scene->store = etcd_store_new(scene->loop, &(struct etcd_settings){ .endpoints = &urls }, &err);
+	const struct etcd_settings settings = { .endpoints = &urls };
+
+	scene->store = etcd_store_new(scene->loop, &settings, &err);
 	assert_non_null(scene->store);
 	return scene;
 }

@@ -11,10 +11,10 @@
  *             GRANTING  │  FETCHING ──ours to fold?──> RANKING ──> WAITING
  *                    │  │   ^   │ all in                             │ our turn
  *                    v  │   │   v                                    v
- *           REGISTERING─┘   FOLLOWING <──nothing to change─────── SNAPSHOT <── an edit
- *                           ^   │ period, doubt, gap: READING        │
- *                           │   └ `current` changed: FETCHING        v
- *                           └──────────────won────────────────── SWAPPING
+ *           REGISTERING─┘   FOLLOWING <──nothing to change─────── SNAPSHOT <── an edit, a
+ *                           ^   │ period, doubt, gap: READING        │  │      folder's duty
+ *                           │   └ `current` changed: FETCHING        v  └─> PREPARING
+ *                           └──────────────won────────────────── SWAPPING <──┘ (restore)
  *                                     (lost: FETCHING the winner's; unknown: READING)
  *
  *  any ──stop──> LEAVING ──> STOPPED
@@ -23,6 +23,15 @@
  * renewal has its own); no transaction is ever sent twice; every write whose
  * outcome is unknown is settled by reading `current`; only a complete, valid and
  * newer generation is handed on; losing the store stops nothing.
+ *
+ * Who folds. A registration is pending until `current` says by `folded` that it
+ * was considered. Its own node folds it, when its turn comes by age. Departures,
+ * and joins that stay pending, are the duty of the three oldest live nodes of
+ * distinct hosts, by rank: only these watch nodes/ and reserved/.
+ *
+ * The last agreed generation is kept on disk by the owner and given back at the
+ * next start: it is handed on when the store stays silent or holds nothing
+ * better, and a node that has one never seeds.
  */
 #ifndef CMSNODE_AGREEMENT_AGREEMENT_H
 #define CMSNODE_AGREEMENT_AGREEMENT_H
@@ -49,6 +58,7 @@ enum agreement_state {
 	AGREEMENT_RANKING,	/* how many pending registrations are older than ours? */
 	AGREEMENT_WAITING,	/* an older one folds us in, or our turn comes */
 	AGREEMENT_SNAPSHOT,	/* reading what is altered */
+	AGREEMENT_PREPARING,	/* the lease under which absent nodes may come back */
 	AGREEMENT_SWAPPING,
 	AGREEMENT_FOLLOWING,
 	AGREEMENT_PAUSED,
@@ -72,6 +82,8 @@ struct agreement_settings {
 	/* --address was given: another host's mere listing of it does not matter */
 	bool address_explicit;
 	const char *address_before;	/* that this id claimed last, NULL = unknown; copied */
+	/* what this node agreed to last, from its disk; NULL = nothing; copied */
+	const struct generation *last_agreed;
 };
 
 struct agreement;
@@ -89,6 +101,8 @@ enum agreement_input_kind {
 	AGREEMENT_INPUT_TIME,		/* agreement_next_ms() has come */
 	AGREEMENT_INPUT_REGISTRATION,	/* registration: what we are or offer changed */
 	AGREEMENT_INPUT_EDIT,		/* edits, edit_id, author, reason */
+	AGREEMENT_INPUT_ACCEPT,		/* edit_id, author, reason: follow what the store holds */
+	AGREEMENT_INPUT_PUBLISH,	/* the same: the store shall hold what we agreed to last */
 	AGREEMENT_INPUT_STOP,
 };
 
@@ -110,7 +124,8 @@ struct agreement_input {
 
 enum agreement_action_kind {
 	AGREEMENT_SEND,		/* request (the executor takes it), tag */
-	AGREEMENT_WATCH,	/* watch `current` and our own key from `revision` on */
+	/* watch `current` and our own key from `revision` on; watch_nodes: nodes/ and reserved/ */
+	AGREEMENT_WATCH,
 	AGREEMENT_APPLY,	/* agreement_agreed() is a new generation to act on */
 	/* edit_id is through: code 0 and text = the generation's name, or an err code and why */
 	AGREEMENT_EDITED,
@@ -131,6 +146,7 @@ struct agreement_action {
 	int code;
 	bool is_trouble;
 	bool is_twin;
+	bool watch_nodes;
 	char *text;
 };
 
@@ -158,7 +174,10 @@ const struct generation *agreement_agreed(const struct agreement *agreement);
 /* What `current` said when it was last read (mod_revision 0: there was none). */
 const struct current *agreement_current(const struct agreement *agreement);
 
-/* Who was registered when that was last read. */
+/*
+ * Who was registered when that was last read whole: at the start, and all the time on the few nodes
+ * that watch it.
+ */
 const struct registrations *agreement_registrations(const struct agreement *agreement);
 
 const struct registration *agreement_self(const struct agreement *agreement);
@@ -172,5 +191,8 @@ bool agreement_is_member(const struct agreement *agreement);
 /* Why the newest generation is not followed, or why nothing goes on; NULL = all is well. */
 const char *agreement_trouble(const struct agreement *agreement);
 bool agreement_is_held(const struct agreement *agreement);
+
+/* The cluster that answered last, 0 = none yet: etcd's own id of itself. */
+uint64_t agreement_cluster_id(const struct agreement *agreement);
 
 #endif

@@ -55,6 +55,13 @@ void agreement_driver_edit(struct agreement_driver *driver, const struct edits *
 			   const char *author,
 			   const char *reason, agreement_edited_fn *done, void *ctx);
 
+/*
+ * A person ends a disagreement: publish = the store shall hold what this node agreed to last; else
+ * everybody follows what the store holds. `done` as above.
+ */
+void agreement_driver_restore(struct agreement_driver *driver, bool publish, const char *author,
+			      const char *reason, agreement_edited_fn *done, void *ctx);
+
 /* Tells the store that we stop in order, at most 1 s; then events.left. */
 void agreement_driver_stop(struct agreement_driver *driver);
 

@@ -8,8 +8,13 @@
  * slots its roles ask for: those it had, then vacant ones lowest first, then new
  * ones at the end. Never two equal ports on one host, never a port that the
  * host holds otherwise, never two Workers equal modulo 64 under one boot id;
- * such a slot is passed over. Slots it no longer offers become vacant.
- * Departures are not folded in this version: an absent node keeps its slots.
+ * such a slot is passed over. Slots it no longer offers become vacant. A node
+ * that drains gets none; those that it lists as released become vacant, and
+ * when it has none left it is drained.
+ * Departures: a node without registration is away and keeps its slots while its
+ * reservation stands; then its Workers and ResourceServices become vacant. The
+ * rest of its slots stays, because a host that is only cut off may still run
+ * them: only `forget` and a finished drain take those.
  */
 #ifndef CMSNODE_AGREEMENT_ALTER_H
 #define CMSNODE_AGREEMENT_ALTER_H
@@ -21,12 +26,15 @@
 
 struct err;
 struct generation;
+struct registration;
 struct registrations;
+struct reservations;
 struct value;
 
 /*
  * One operator's edit of an entry ("database.url", "topology.worker_pool"), or
- * "nodes.<id>" unset: that node is forgotten and its slots are vacant.
+ * "nodes.<id>" unset: that node is forgotten and its slots are vacant; or
+ * "nodes.<id>" = "draining" or "present".
  */
 struct edit {
 	char *path;		/* canonical */
@@ -53,6 +61,35 @@ struct value *alter_value(const struct generation *generation, const char *path)
  * impossible, or `frozen`.
  */
 int alter_edit(struct generation *generation, const struct edits *edits, struct err *err);
+
+struct alter_question {
+	const struct registrations *registrations; /* all that live */
+	const struct reservations *reservations;
+	bool fold_departures; /* else they are held: listed as deferred, and nothing is taken */
+};
+
+/*
+ * Folds departures and joins. A registration that would make the configuration
+ * invalid is left out and listed as deferred. *ret_joined and *ret_gone get the
+ * ids whose entries changed.
+ */
+void alter_fold(struct generation *generation, const struct alter_question *question,
+		struct str_list *ret_joined, struct str_list *ret_gone);
+
+/*
+ * How many nodes the generation calls present, and how many of these have no
+ * registration although they did not stop in order.
+ */
+void alter_count_missing(const struct generation *generation,
+			 const struct alter_question *question, size_t *ret_present,
+			 size_t *ret_missing);
+
+/* All errors of the document as CMS would read it, as one text; NULL = none. Caller frees. */
+char *alter_errors(const struct generation *generation);
+
+/* Does its entry say the same about the node as the registration does? */
+bool alter_is_member(const struct generation *generation,
+		     const struct registration *registration);
 
 /* Folds all registrations in; *ret_joined (may be NULL) gets the ids whose entry changed. */
 void alter_join(struct generation *generation, const struct registrations *registrations,

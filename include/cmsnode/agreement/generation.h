@@ -31,10 +31,12 @@ struct value;
 #define GENERATION_SCHEMA 1
 #define GENERATION_MAX_SIZE 1400000	/* bytes of keys and values: etcd takes 1.5 MiB a request */
 #define GENERATION_NAME_MAX 160
+#define GENERATION_TAG_SIZE 9		/* the 8 hex digits at the end of a name, and NUL */
 #define GENERATION_ANCESTORS_MAX 200
 #define GENERATION_KEPT_MIN 20		/* generations that always stay readable */
 #define GENERATION_KEPT_MAX_SIZE (64 << 20)
 #define GENERATION_KEPT_S 86400
+#define GENERATION_KEPT_MAX 500		/* whatever their size: meta lists them all */
 
 enum node_state { NODE_PRESENT, NODE_AWAY, NODE_DRAINING, NODE_DRAINED };
 
@@ -52,6 +54,19 @@ struct generation_nodes {	/* sorted by id */
 	size_t len, cap;
 };
 
+/* A registration or a departure that was considered but not taken. */
+struct generation_deferred {
+	char *id;
+	int64_t revision;	/* of the registration; 0 of a departure */
+	bool is_held;		/* a departure, taken when the hold ends; else refused */
+	char *text;		/* why, for people */
+};
+
+struct generation_deferrals {	/* sorted by id */
+	struct generation_deferred *items;
+	size_t len, cap;
+};
+
 /* The agreed numbers, with the names and defaults of the interface. */
 struct policy {
 	int64_t worker_pool, ranking_pool, resource_pool;
@@ -62,6 +77,7 @@ struct policy {
 struct generation_ancestor {
 	int64_t sequence;
 	char digest[65];
+	char tag[GENERATION_TAG_SIZE];	/* "" = not known */
 };
 
 struct generation_kept {	/* earlier generations that are still in the store, newest first */
@@ -91,6 +107,7 @@ struct generation {
 	struct value *cms;	/* tables of cms.toml without `services` */
 	struct slots slots;
 	struct generation_nodes nodes;
+	struct generation_deferrals deferred;
 	struct policy policy;
 	struct generation_meta meta;
 };
@@ -101,6 +118,9 @@ struct current {
 	int64_t epoch, sequence;
 	int64_t folded;		/* store revision up to which registrations were considered */
 	char digest[65];
+	/* the store that it was written in: a restored one is known by them; 0 = not known */
+	uint64_t cluster_id;
+	bool restored;
 	int64_t mod_revision;	/* of the key; 0 = there is none */
 };
 
@@ -111,8 +131,12 @@ static inline void clean_generation(struct generation **generation)
 	generation_free(*generation);
 }
 struct generation *generation_clone(const struct generation *generation);
+void generation_swap(struct generation *a, struct generation *b);	/* exchanges all of both */
 
-/* Same content (cms, slots, nodes, policy); name, sequence and meta do not matter. */
+/*
+ * Same content (cms, slots, nodes, policy, refused registrations); name, sequence, meta and held
+ * departures do not matter.
+ */
 bool generation_same_content(const struct generation *a, const struct generation *b);
 
 /* NULL */
@@ -121,6 +145,14 @@ struct generation_node *generation_node_find(const struct generation *generation
 struct generation_node *generation_node_add(struct generation *generation, const char *id);
 
 bool generation_node_remove(struct generation *generation, const char *id); /* false: not there */
+
+/* NULL = not deferred */
+const struct generation_deferred *generation_deferred_find(const struct generation *generation,
+							   const char *id);
+/* `text` is copied; one entry an id */
+void generation_defer(struct generation *generation, const char *id, int64_t revision,
+		      bool is_held, const char *text);
+void generation_forget_deferred(struct generation *generation);	/* all of them */
 
 const char *node_state_name(enum node_state state);
 void policy_init(struct policy *policy);
@@ -131,6 +163,9 @@ void policy_init(struct policy *policy);
  */
 int policy_set(struct policy *policy, const char *name, const struct value *value, struct err *err);
 struct value *policy_to_value(const struct policy *policy);	/* a table; caller frees */
+
+/* The random part of a name, which no other attempt has; "" if it has none. */
+void generation_tag(const char *name, char ret[GENERATION_TAG_SIZE]);
 
 /* [A-Za-z0-9._-]{1,160}, not beginning with a dot. */
 bool generation_name_valid(const char *name);

@@ -33,6 +33,8 @@ struct registration {
 	int64_t schema;
 	uint64_t lease, reserved_lease;
 	struct str_list ports_held;	/* ports that something else holds here, in decimal */
+	/* draining: slots whose units have ended, "Worker,3"; may be given to others */
+	struct str_list released;
 	int64_t applied_epoch, applied_sequence;	/* at the moment of writing; 0 = none */
 	char *applied_digest;		/* "" = none */
 
@@ -62,9 +64,40 @@ bool registration_same_host(const struct registration *a, const struct registrat
 struct registrations {
 	struct registration *items;
 	size_t len, cap;
+	bool sorted;	/* by id, as registrations_put() keeps them: found faster */
 };
 
+/* Takes the registration in the place of the one with that id, if any; keeps the order. */
+void registrations_put(struct registrations *registrations, struct registration *registration);
+/* false: there was none */
+bool registrations_remove(struct registrations *registrations, const char *id);
+
 void registrations_fini(struct registrations *registrations);
+
+/*
+ * What (epoch, sequence, digest) the newest of them has applied: the registration, or NULL if none
+ * shows any.
+ */
+const struct registration *registrations_newest(const struct registrations *registrations);
+
+/* reserved/<id>: who may come back, and whether it stopped in order. */
+struct reservation {
+	char *id;
+	bool stopped;
+};
+
+struct reservations {	/* sorted by id */
+	struct reservation *items;
+	size_t len, cap;
+};
+
+void reservations_fini(struct reservations *reservations);
+void reservations_put(struct reservations *reservations, const char *id, bool stopped);
+bool reservations_remove(struct reservations *reservations, const char *id);
+/* NULL: its window is over, or it never was here */
+const struct reservation *reservations_find(const struct reservations *reservations,
+					    const char *id);
+
 const struct registration *registrations_find(const struct registrations *registrations,
 					      const char *id);
 

@@ -19,6 +19,9 @@ int file_read(const char *path, struct buf *ret, struct err *err);
  */
 int file_replace(const char *path, const char *text, struct err *err);
 
+/* The same for a file of our own, which need not exist yet: 0600, never a link's target. */
+int file_write_private(const char *path, const char *text, struct err *err);
+
 /* The whole text, however many write()s it takes. 0 or a negative errno. */
 int file_write_all(int fd, const char *text);
 

@@ -50,4 +50,11 @@ void str_sha256(const void *data, size_t len, char ret[65]);
  */
 const char *str_nearest(const char *word, const char *const *candidates, size_t n);
 
+/*
+ * Where `key` stands, or would have to be put, in `len` items of `size` bytes that are sorted by
+ * their first member, a char *.
+ */
+size_t str_sorted_at(const void *items, size_t len, size_t size, const char *key);
+bool str_sorted_has(const void *items, size_t len, size_t size, const char *key, size_t *ret_at);
+
 #endif

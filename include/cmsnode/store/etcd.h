@@ -22,7 +22,8 @@ struct str_list;
 struct etcd_settings {
 	/* 1 to 64 URLs "http://host:port" or "https://host:port"; all of one scheme */
 	const struct str_list *endpoints;
-	const char *cacert, *cert, *key;	/* files for https; NULL = the system's CAs, no own */
+	/* files for https; NULL = the system's CAs, no own certificate */
+	const char *cacert, *cert, *key;
 	const char *user, *password;		/* NULL = etcd without users */
 };
 

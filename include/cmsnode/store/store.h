@@ -49,12 +49,14 @@ enum store_compare_kind {
 	STORE_COMPARE_MOD,	/* mod_revision == number (0: the key is absent) */
 	STORE_COMPARE_CREATE,	/* create_revision == number (0: the key is absent) */
 	STORE_COMPARE_LEASE,	/* lease == number */
+	STORE_COMPARE_VALUE,	/* the value is `text` */
 };
 
 struct store_compare {
 	enum store_compare_kind kind;
 	char *key;
 	int64_t number;
+	char *text;		/* VALUE; else NULL */
 };
 
 enum store_request_kind {
@@ -95,6 +97,8 @@ static inline void clean_store_request(struct store_request **request)
 }
 void store_request_compare(struct store_request *request, enum store_compare_kind kind,
 			   const char *key, int64_t number);
+void store_request_compare_value(struct store_request *request, const char *key,
+				 const char *text);
 /* borrowed, to fill limits in */
 struct store_op *store_ops_range(struct store_ops *ops, const char *key, bool prefix);
 void store_ops_put(struct store_ops *ops, const char *key, const char *value, size_t len,
@@ -144,6 +148,11 @@ struct store_reply {
 	enum store_outcome outcome;
 	enum store_trouble trouble;
 	char text[256];			/* what the store said, for a person */
+	/*
+	 * this store was made from a snapshot of another: its revisions were used before
+	 * (etcd: its raft index is lower than its revision)
+	 */
+	bool restored;
 	uint64_t cluster_id;		/* 0: the store did not tell (refusals, a repeated grant) */
 	/* header.revision: of the whole store, never to be compared with a key's; 0 as above */
 	int64_t revision;

@@ -48,6 +48,7 @@ void slots_copy(struct slots *to, const struct slots *from);	/* `to` is emptied 
 bool slots_equal(const struct slots *a, const struct slots *b);
 
 bool slot_is_vacant(const struct slot *slot);
+bool slots_have_static(const struct slots *slots);
 void slot_set_node(struct slot *slot, const char *node);	/* NULL makes it vacant */
 
 /* Appends a vacant slot with the service's own port for that shard; borrowed. */
