@@ -114,7 +114,8 @@ void agreement_expire_edits(struct agreement *a)
 
 void agreement_refuse_edit(struct agreement *a, const struct err *err)
 {
-	agreement_end_edit(a, err->code, err->msg);
+	/* An attempt whose outcome is not known may still be carried out. */
+	agreement_end_edit(a, a->attempts_len ? ERR_UNKNOWN : err->code, err->msg);
 	agreement_enter_following(a);
 }
 

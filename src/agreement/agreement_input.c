@@ -76,11 +76,7 @@ static void on_keepalive_reply(struct agreement *a, const struct agreement_input
 		a->now_ms + agreement_between(a, a->lease_ttl_s * 300, a->lease_ttl_s * 366);
 	if (reply->ttl_s[0] > 0 && reply->ttl_s[1] > 0)
 		return;
-	agreement_news(
-		a, true,
-		"our lease in the store has ended (it was away, or this node stood still): registering again; all services keep running");
-	a->registered = false;
-	a->lease = 0;
+	agreement_lose_lease(a);
 	agreement_dispatch(a, AGREEMENT_EVENT_DOUBT, in);
 }
 

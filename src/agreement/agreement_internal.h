@@ -198,6 +198,8 @@ void agreement_go_on(struct agreement *a);
 /* The daemon that wrote this registration is dead, and was ours: we come in its place. */
 void agreement_take_over(struct agreement *a, const struct registration *other);
 bool agreement_is_pending(const struct agreement *a);
+/* Nothing here ends with it. */
+void agreement_lose_lease(struct agreement *a);
 
 /* ---- agreement_follow.c -------------------------------------------------- */
 

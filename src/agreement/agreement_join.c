@@ -275,12 +275,20 @@ void agreement_register_done(struct agreement *a, const struct agreement_input *
 	agreement_pursue_current(a);
 }
 
+void agreement_lose_lease(struct agreement *a)
+{
+	agreement_news(
+		a, true,
+		"our lease in the store has ended (it was away, or this node stood still): registering again; all services keep running");
+	a->registered = false;
+	a->lease = 0;
+}
+
 void agreement_register_refused(struct agreement *a, const struct agreement_input *in)
 {
-	if (in->reply->trouble == STORE_TROUBLE_LEASE_GONE) {
-		a->lease = 0;
-		a->registered = false;
-	}
-	agreement_set_trouble(a, in->reply->text);
+	if (in->reply->trouble == STORE_TROUBLE_LEASE_GONE)
+		agreement_lose_lease(a);
+	else
+		agreement_set_trouble(a, in->reply->text);
 	agreement_enter_paused(a, 0);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * `node forget`, `node drain` and `undrain`, `node reset-identity`. Forgetting
- * a node gives its slots to others, so it must really be gone: its registration has ended and none of its
- * singletons answers an echo (a host that is only cut off from etcd still judges,
- * and a second EvaluationService on one database would do harm).
+ * a node gives its slots to others, so it must really be gone: its registration
+ * has ended and none of its singletons answers an echo (a host that is only cut
+ * off from etcd still judges, and a second EvaluationService on one database
+ * would do harm).
  */
 #include <errno.h>
 #include <stdlib.h>

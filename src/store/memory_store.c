@@ -25,6 +25,8 @@ struct memory_lease {
 };
 
 struct memory_store {
+	uint64_t cluster_id;
+	bool restored;
 	int64_t revision;
 	struct store_kvs kvs;
 	struct memory_lease *leases;
@@ -39,7 +41,25 @@ struct memory_store *memory_store_new(void)
 {
 	struct memory_store *memory = xcalloc(1, sizeof(*memory));
 
+	memory->cluster_id = 1;
 	memory->revision = 1;
+	return memory;
+}
+
+struct memory_store *memory_store_restore(const struct memory_store *backup, uint64_t cluster_id)
+{
+	struct memory_store *memory = xcalloc(1, sizeof(*memory));
+
+	memory->cluster_id = cluster_id;
+	memory->restored = true;
+	memory->revision = backup->revision;
+	memory->compacted = backup->revision;
+	for (size_t i = 0; i < backup->kvs.len; i++)
+		store_kv_copy(store_kvs_add(&memory->kvs), &backup->kvs.items[i]);
+	for (size_t i = 0; i < backup->leases_len; i++) {
+		GROW(memory->leases, memory->leases_len, memory->leases_cap);
+		memory->leases[memory->leases_len++] = backup->leases[i];
+	}
 	return memory;
 }
 
@@ -483,7 +503,9 @@ static void txn(struct memory_store *memory, const struct store_request *request
 void memory_store_execute(struct memory_store *memory, const struct store_request *request,
 			  struct store_reply *ret)
 {
-	*ret = (struct store_reply){ .outcome = STORE_DONE, .cluster_id = 1 };
+	*ret = (struct store_reply){ .outcome = STORE_DONE,
+				     .cluster_id = memory->cluster_id,
+				     .restored = memory->restored };
 	switch (request->kind) {
 	case STORE_TXN:
 		txn(memory, request, ret);

@@ -34,16 +34,17 @@ enum world_fault {
 struct world_node {
 	struct agreement *agreement;
 	struct registration self;
-	bool alive, watching;
+	bool alive, watching, watch_nodes;
 	int64_t watched; /* events up to this revision were delivered */
 	unsigned int applied, requests, swaps, news;
 	bool left;
 	unsigned int contested;
+	bool told_of_other_seed;
 	bool refused, twin;
 	char refusal[512];
 	int edit_code;
 	char edit_text[256];
-	char trouble[512];
+	char trouble[8192]; /* all that was told, one after the other */
 };
 
 struct world {
@@ -52,6 +53,8 @@ struct world {
 	size_t len;
 	int64_t now_ms;
 	bool store_away;
+	const struct generation *last_agreed; /* what the next node to be added has on its disk */
+	bool not_at_once; /* it waits before it seeds, as beyond loopback */
 	/* asked for each request; NULL = no faults */
 	enum world_fault (*fault)(struct world *world, const struct store_request *request);
 	unsigned int faults_left;
@@ -163,6 +166,7 @@ static inline void world_act(struct world *world, size_t i, struct agreement_act
 	case AGREEMENT_WATCH:
 		node->watching = true;
 		node->watched = action->revision;
+		node->watch_nodes = action->watch_nodes;
 		break;
 	case AGREEMENT_APPLY:
 		node->applied++;
@@ -173,8 +177,12 @@ static inline void world_act(struct world *world, size_t i, struct agreement_act
 		break;
 	case AGREEMENT_NEWS:
 		node->news++;
+		if (strstr(action->text, "seeded the cluster"))
+			node->told_of_other_seed = true;
 		if (action->is_trouble)
-			(void)snprintf(node->trouble, sizeof(node->trouble), "%s", action->text);
+			(void)snprintf(node->trouble + strlen(node->trouble),
+				       sizeof(node->trouble) - strlen(node->trouble), "%s\n",
+				       action->text);
 		break;
 	case AGREEMENT_LEFT:
 		node->left = true;
@@ -231,7 +239,8 @@ static inline size_t world_add_at(struct world *world, const char *id, const cha
 	struct generation *seed = with_seed ? world_seed() : NULL;
 	const struct agreement_settings settings = { .prefix = "/cms",
 						     .seed = seed,
-						     .seed_at_once = true,
+						     .seed_at_once = !world->not_at_once,
+						     .last_agreed = world->last_agreed,
 						     .random = 7919 * (i + 1),
 						     .lease_ttl_s = 10,
 						     .address_explicit = is_explicit,
@@ -265,35 +274,70 @@ static inline void world_start(struct world *world, size_t i)
 	world_step(world, i, &input);
 }
 
-static inline void world_deliver(struct world *world, size_t i)
+/* What the driver would watch for this node. */
+static inline bool world_watches(const struct world_node *node, const char *key)
+{
+	CLEAN(str) char *own = xasprintf("/cms/nodes/%s", node->self.id);
+
+	if (strcmp(key, "/cms/current") == 0)
+		return true;
+	if (node->watch_nodes)
+		return strncmp(key, "/cms/nodes/", 11) == 0 ||
+		       strncmp(key, "/cms/reserved/", 14) == 0;
+	return strcmp(key, own) == 0;
+}
+
+static inline void world_report(struct world *world, size_t i, enum store_watch_news news,
+				const struct store_event *events, size_t len, int64_t revision)
+{
+	const struct store_watch_report report = { .news = news,
+						   .events = events,
+						   .len = len,
+						   .revision = revision,
+						   .text = "compacted" };
+	struct agreement_input input = { .kind = AGREEMENT_INPUT_WATCH, .watch = &report };
+
+	world_step(world, i, &input);
+}
+
+/* The next revision's events, copied: the step may change the store. False: none are left. */
+static inline bool world_deliver_one(struct world *world, size_t i)
 {
 	struct world_node *node = &world->nodes[i];
 	const struct store_event *events;
-	size_t len;
+	struct store_event *copies;
+	size_t len, n = 0;
 
-	if (!node->alive || !node->watching || world->store_away)
-		return;
 	if (memory_store_events(world->store, node->watched, &events, &len) < 0) {
-		const struct store_watch_report gap = { .news = STORE_WATCH_GAP,
-							.text = "compacted" };
-		struct agreement_input input = { .kind = AGREEMENT_INPUT_WATCH, .watch = &gap };
-
-		world_step(world, i, &input);
-		return;
+		node->watching = false;
+		world_report(world, i, STORE_WATCH_GAP, NULL, 0, 0);
+		return false;
 	}
-	/* One at a time: the step below may change the store, which moves the array. */
-	for (size_t k = 0; k < len; k++) {
-		if (memory_store_events(world->store, node->watched, &events, &len) < 0 || len == 0)
-			return;
-		const struct store_watch_report report = { .news = STORE_WATCH_EVENTS,
-							   .events = events,
-							   .len = 1,
-							   .revision = events[0].kv.mod_revision };
-		struct agreement_input input = { .kind = AGREEMENT_INPUT_WATCH, .watch = &report };
+	if (len == 0)
+		return false;
+	const int64_t revision = events[0].kv.mod_revision;
 
-		node->watched = report.revision;
-		world_step(world, i, &input);
-		k = (size_t)-1;
+	copies = xcalloc(len, sizeof(*copies));
+	for (size_t k = 0; k < len && events[k].kv.mod_revision == revision; k++) {
+		if (!world_watches(node, events[k].kv.key))
+			continue;
+		copies[n].deleted = events[k].deleted;
+		store_kv_copy(&copies[n++].kv, &events[k].kv);
+	}
+	node->watched = revision;
+	if (n)
+		world_report(world, i, STORE_WATCH_EVENTS, copies, n, revision);
+	for (size_t k = 0; k < n; k++)
+		store_kv_fini(&copies[k].kv);
+	free(copies);
+	return true;
+}
+
+static inline void world_deliver(struct world *world, size_t i)
+{
+	const struct world_node *node = &world->nodes[i];
+
+	while (node->alive && node->watching && !world->store_away && world_deliver_one(world, i)) {
 	}
 }
 

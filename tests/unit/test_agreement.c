@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The agreement's state machine on a memory store, with a virtual clock. */
-#include "agreement_world.h"
-
-#include "cmsnode/base/err.h"
+#include "agreement_scenes.h"
 
 /* Every node's Worker slots, ports and addresses, as one text. */
 static char *workers(const struct generation *generation)
@@ -10,40 +8,6 @@ static char *workers(const struct generation *generation)
 	CLEAN(value) struct value *document = generation_render(generation);
 
 	return value_to_json(value_get_path(document, "services.Worker"));
-}
-
-static void assert_all_agree(const struct world *world)
-{
-	const struct generation *first = NULL;
-
-	for (size_t i = 0; i < world->len; i++) {
-		if (!world->nodes[i].alive)
-			continue;
-		const struct generation *agreed = world_agreed(world, i);
-
-		assert_non_null(agreed);
-		assert_true(agreement_is_member(world->nodes[i].agreement));
-		assert_int_equal(agreement_state_now(world->nodes[i].agreement),
-				 AGREEMENT_FOLLOWING);
-		if (!first)
-			first = agreed;
-		assert_string_equal(agreed->name, first->name);
-		assert_string_equal(agreed->meta.digest, first->meta.digest);
-	}
-}
-
-static size_t count_keys(const struct world *world, const char *prefix)
-{
-	struct store_request *request = store_request_new(STORE_TXN);
-	struct store_reply reply = { 0 };
-
-	(void)store_ops_range(&request->success, prefix, true);
-	memory_store_execute(world->store, request, &reply);
-	const size_t n = reply.ranges[0].len;
-
-	store_reply_fini(&reply);
-	store_request_free(request);
-	return n;
 }
 
 static void first_node_seeds_and_runs(void **state)
@@ -124,28 +88,6 @@ static void two_seeds_make_one_cluster(void **state)
 	world_run(world, 10000);
 	assert_all_agree(world);
 	world_free(world);
-}
-
-static struct edits one_edit(const struct generation *seen, const char *path, struct value *wanted)
-{
-	struct edits edits = { 0 };
-	CLEAN(value) struct value *old = alter_value(seen, path);
-
-	edits_add(&edits, path, old, wanted);
-	value_free(wanted);
-	return edits;
-}
-
-static void send_edit(struct world *world, size_t i, struct edits *edits)
-{
-	struct agreement_input input = { .kind = AGREEMENT_INPUT_EDIT,
-					 .edits = edits,
-					 .edit_id = 1 + i,
-					 .author = "operator",
-					 .reason = "test" };
-
-	world_step(world, i, &input);
-	edits_fini(edits);
 }
 
 static struct world *pair(void)
@@ -400,17 +342,6 @@ static void stop_with_the_store_away_is_bounded(void **state)
 	world_run(world, 1100);
 	assert_true(world->nodes[1].left);
 	world_free(world);
-}
-
-static void put(struct world *world, const char *key, const char *value)
-{
-	struct store_request *request = store_request_new(STORE_TXN);
-	struct store_reply reply = { 0 };
-
-	store_ops_put(&request->success, key, value, strlen(value), 0);
-	memory_store_execute(world->store, request, &reply);
-	store_reply_fini(&reply);
-	store_request_free(request);
 }
 
 static void a_lying_current_is_held(void **state)

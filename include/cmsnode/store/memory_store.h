@@ -19,6 +19,12 @@ struct store_request;
 struct memory_store *memory_store_new(void);	/* empty, at revision 1, cluster id 1 */
 void memory_store_free(struct memory_store *memory);
 
+/*
+ * What `etcdctl snapshot restore` makes of a backup: the same keys, leases and
+ * revision, no history, known as restored. A backup is made the same way.
+ */
+struct memory_store *memory_store_restore(const struct memory_store *backup, uint64_t cluster_id);
+
 /* Carries the request out as etcd would; fills *ret (end with store_reply_fini()). */
 void memory_store_execute(struct memory_store *memory, const struct store_request *request,
 			  struct store_reply *ret);
