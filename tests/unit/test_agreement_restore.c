@@ -244,7 +244,7 @@ static void edits_wait_for_the_person_after_a_restore(void **state)
 	struct world *world = cluster_of(2);
 
 	(void)state;
-	/* Nothing is lost: all nodes go on with what the backup holds, and say why nothing changes. */
+	/* Nothing is lost: all go on with what the backup holds, and say why nothing changes. */
 	replace_store(world, backup(world));
 	world_run(world, 30000);
 	assert_false(agreement_is_held(world->nodes[0].agreement));
