@@ -278,6 +278,56 @@ static void secrets_are_masked_in_conflicts(void **state)
 	edits_fini(&edits);
 }
 
+static void one_that_breaks_the_configuration_is_left_out(void **state)
+{
+	CLEAN(generation) struct generation *generation = world_seed();
+	CLEAN(str_list) struct str_list joined = { 0 };
+	CLEAN(str_list) struct str_list gone = { 0 };
+	struct registrations all = registrations_of(3);
+	const struct reservations nobody = { 0 };
+	const struct alter_question question = { .registrations = &all,
+						 .reservations = &nobody,
+						 .fold_departures = true };
+
+	(void)state;
+	(void)add(&all, "a", "core", 1);
+	/* Two hosts with one address: shards 0 and 100 would listen at 10.0.0.2:21000. */
+	(void)add(&all, "b", "contest-web", 2);
+	struct registration *twin = add(&all, "c", "contest-web:100", 3);
+
+	free(twin->address);
+	twin->address = xstrdup("10.0.0.2");
+	twin->mod_revision = 77;
+	alter_fold(generation, &question, &joined, &gone);
+	CLEAN(str) char *errors = alter_errors(generation);
+
+	if (errors)
+		fail_msg("%s", errors);
+	assert_string_equal(owner(generation, CATALOGUE_CONTEST_WEB_SERVER, 0), "b");
+	assert_null(generation_node_find(generation, "c"));
+	const struct generation_deferred *deferred = generation_deferred_find(generation, "c");
+
+	assert_non_null(deferred);
+	assert_false(deferred->is_held);
+	assert_int_equal(deferred->revision, 77);
+	assert_non_null(strstr(deferred->text, "21000"));
+	assert_null(generation_deferred_find(generation, "b"));
+	assert_int_equal(joined.len, 2);
+	/* It is tried again each time; what is deferred is part of the content. */
+	CLEAN(generation) struct generation *again = generation_clone(generation);
+
+	alter_fold(again, &question, &joined, &gone);
+	assert_true(generation_same_content(again, generation));
+	CLEAN(tree) struct tree tree = { 0 };
+	bool listed = false;
+
+	assert_int_equal(generation_to_tree(generation, &tree, NULL), 0);
+	for (size_t k = 0; k < tree.len; k++)
+		listed = listed || str_eq(tree.items[k].key, "topology/deferred");
+	assert_true(listed);
+	registrations_fini(&all);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -290,6 +340,7 @@ int main(void)
 		cmocka_unit_test(rules_hold_over_random_joins),
 		cmocka_unit_test(frozen_takes_only_thawing),
 		cmocka_unit_test(secrets_are_masked_in_conflicts),
+		cmocka_unit_test(one_that_breaks_the_configuration_is_left_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
