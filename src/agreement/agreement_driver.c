@@ -13,6 +13,8 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/store/store.h"
 
+#define JOINING_MS 5000
+
 struct waiting_edit {
 	uint64_t id;
 	agreement_edited_fn *done;
@@ -47,6 +49,8 @@ struct agreement_driver {
 	char *status, *status_written; /* NULL = none */
 	uint64_t status_lease; /* under which status_written was written */
 	bool status_under_way;
+	uint64_t lease_seen;
+	int64_t lease_since_ms;
 	ev_timer status_timer;
 };
 
@@ -232,12 +236,25 @@ static void write_status(struct agreement_driver *driver, uint64_t lease)
 	store_send(driver->store, request, on_status_written, driver);
 }
 
+/* A join takes a moment, and hundreds may join: "joining" is told of those only that get stuck. */
+static bool is_worth_telling(struct agreement_driver *driver, uint64_t lease)
+{
+	const int64_t now_ms = clock_now_ms();
+
+	if (lease != driver->lease_seen) {
+		driver->lease_seen = lease;
+		driver->lease_since_ms = now_ms;
+	}
+	return lease && (agreement_is_member(driver->agreement) ||
+			 now_ms - driver->lease_since_ms >= JOINING_MS);
+}
+
 /* Level-triggered: whatever was lost or came meanwhile is caught up at the next tick. */
 static void catch_up_status(struct agreement_driver *driver)
 {
 	const uint64_t lease = agreement_lease(driver->agreement);
 
-	if (!lease || !driver->status || driver->status_under_way)
+	if (!is_worth_telling(driver, lease) || !driver->status || driver->status_under_way)
 		return;
 	if (driver->status_lease == lease && driver->status_written &&
 	    strcmp(driver->status, driver->status_written) == 0)

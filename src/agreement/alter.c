@@ -5,6 +5,7 @@
  */
 #include "cmsnode/agreement/alter.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,11 +18,64 @@
 
 /* ---- joins ------------------------------------------------------------- */
 
+/*
+ * Makes folding thousands of nodes at once take milliseconds: where each port is
+ * used, and below which shard no slot is vacant. Only hints: what they lead to
+ * is looked at.
+ */
+struct slot_reference {
+	enum catalogue_index service;
+	size_t shard;
+	uint32_t next; /* + 1; 0 = the last one */
+};
+
+struct slot_index {
+	uint32_t *ports; /* by port: the first reference, + 1 */
+	struct slot_reference *references;
+	size_t len, cap;
+	size_t vacant_from[CATALOGUE_COUNT];
+};
+
 struct joining {
 	struct generation *generation;
 	const struct registrations *registrations;
 	const struct registration *node;
+	struct slot_index *index;
 };
+
+static void index_port(struct slot_index *index, int port, enum catalogue_index service,
+		       size_t shard)
+{
+	if (port <= 0 || port > UINT16_MAX)
+		return;
+	GROW(index->references, index->len, index->cap);
+	index->references[index->len++] =
+		(struct slot_reference){ service, shard, index->ports[port] };
+	index->ports[port] = (uint32_t)index->len;
+}
+
+static void index_slot(struct slot_index *index, const struct generation *generation,
+		       enum catalogue_index service, size_t shard)
+{
+	const struct slot *slot = &generation->slots.lists[service].items[shard];
+
+	index_port(index, slot->port, service, shard);
+	index_port(index, slot->http_port, service, shard);
+}
+
+static void index_init(struct slot_index *index, const struct generation *generation)
+{
+	*index = (struct slot_index){ .ports = xcalloc(UINT16_MAX + 1, sizeof(*index->ports)) };
+	for (int s = 0; s < CATALOGUE_COUNT; s++)
+		for (size_t k = 0; k < generation->slots.lists[s].len; k++)
+			index_slot(index, generation, (enum catalogue_index)s, k);
+}
+
+static void index_fini(struct slot_index *index)
+{
+	free(index->ports);
+	free(index->references);
+}
 
 /* Which entries are surely or possibly on the joining node's host? */
 static bool on_same_host(const struct joining *joining, const char *id)
@@ -45,22 +99,23 @@ static bool slot_is_on_host(const struct joining *joining, const struct slot *sl
 			      strcmp(slot->host, joining->node->hostname) == 0);
 }
 
-static bool port_is_taken(const struct joining *joining, int port, const struct slot *except)
+static bool port_is_taken(const struct joining *joining, int port)
 {
 	CLEAN(str) char *text = xasprintf("%d", port);
+	const struct slot_index *index = joining->index;
 
 	if (str_list_has(&joining->node->ports_held, text))
 		return true;
-	for (int s = 0; s < CATALOGUE_COUNT; s++) {
-		const struct slot_list *list = &joining->generation->slots.lists[s];
+	for (uint32_t i = index->ports[port & UINT16_MAX]; i; i = index->references[i - 1].next) {
+		const struct slot_reference *reference = &index->references[i - 1];
+		const struct slot_list *list =
+			&joining->generation->slots.lists[reference->service];
+		const struct slot *slot =
+			reference->shard < list->len ? &list->items[reference->shard] : NULL;
 
-		for (size_t k = 0; k < list->len; k++) {
-			const struct slot *slot = &list->items[k];
-
-			if (slot != except && (slot->port == port || slot->http_port == port) &&
-			    !slot_is_vacant(slot) && slot_is_on_host(joining, slot))
-				return true;
-		}
+		if (slot && (slot->port == port || slot->http_port == port) &&
+		    !slot_is_vacant(slot) && slot_is_on_host(joining, slot))
+			return true;
 	}
 	return false;
 }
@@ -89,19 +144,19 @@ static bool slot_fits(const struct joining *joining, enum catalogue_index servic
 {
 	const struct slot *slot = &joining->generation->slots.lists[service].items[k];
 
-	if (!slot_is_vacant(slot) || port_is_taken(joining, slot->port, slot))
+	if (!slot_is_vacant(slot) || port_is_taken(joining, slot->port))
 		return false;
 	return service != CATALOGUE_WORKER || !worker_boxes_clash(joining, k);
 }
 
 static int free_http_port(const struct joining *joining, size_t k)
 {
-	if (!port_is_taken(joining, 8888, NULL))
+	if (!port_is_taken(joining, 8888))
 		return 8888;
 	for (int i = 0; i < 100; i++) {
 		const int port = 8900 + (int)((k + (size_t)i) % 100);
 
-		if (!port_is_taken(joining, port, NULL))
+		if (!port_is_taken(joining, port))
 			return port;
 	}
 	return 8900 + (int)(k % 100);
@@ -114,30 +169,20 @@ static void take_slot(const struct joining *joining, enum catalogue_index servic
 	slot_set_node(slot, joining->node->id);
 	if (service == CATALOGUE_CONTEST_WEB_SERVER)
 		slot->http_port = free_http_port(joining, k);
+	index_port(joining->index, slot->http_port, service, k);
 }
 
-/* Vacant slots lowest first, then new ones; a singleton's list never grows beyond one. */
-static bool take_one(const struct joining *joining, enum catalogue_index service)
+/* A new slot may be unfit too (its port, its box): at most one round of ports is passed over. */
+static bool take_new(const struct joining *joining, enum catalogue_index service)
 {
 	struct slots *slots = &joining->generation->slots;
 	struct slot_list *list = &slots->lists[service];
-
-	for (size_t k = 0; k < list->len; k++) {
-		if (slot_fits(joining, service, k)) {
-			take_slot(joining, service, k);
-			return true;
-		}
-	}
 	const size_t most = catalogue_at(service)->singleton ? 1 : SLOTS_MAX;
-
 	const size_t before = list->len;
 
-	/*
-	 * A new slot may be unfit too (its port, its box): at most one round of ports is passed
-	 * over.
-	 */
 	for (int attempts = 0; attempts < 2000 && list->len < most; attempts++) {
 		(void)slots_append(slots, service);
+		index_slot(joining->index, joining->generation, service, list->len - 1);
 		if (slot_fits(joining, service, list->len - 1)) {
 			take_slot(joining, service, list->len - 1);
 			return true;
@@ -145,6 +190,23 @@ static bool take_one(const struct joining *joining, enum catalogue_index service
 	}
 	list->len = before; /* what was appended is vacant: nothing to free */
 	return false;
+}
+
+/* Vacant slots lowest first, then new ones; a singleton's list never grows beyond one. */
+static bool take_one(const struct joining *joining, enum catalogue_index service)
+{
+	const struct slot_list *list = &joining->generation->slots.lists[service];
+	size_t *from = &joining->index->vacant_from[service];
+
+	while (*from < list->len && !slot_is_vacant(&list->items[*from]))
+		(*from)++;
+	for (size_t k = *from; k < list->len; k++) {
+		if (slot_fits(joining, service, k)) {
+			take_slot(joining, service, k);
+			return true;
+		}
+	}
+	return take_new(joining, service);
 }
 
 /*
@@ -210,6 +272,8 @@ static void release_last(const struct joining *joining, enum catalogue_index ser
 
 		if (slot->node && strcmp(slot->node, joining->node->id) == 0) {
 			slot_set_node(slot, NULL);
+			if (k - 1 < joining->index->vacant_from[service])
+				joining->index->vacant_from[service] = k - 1;
 			return;
 		}
 	}
@@ -275,8 +339,11 @@ static void take_released(const struct joining *joining, struct generation_node 
 				xasprintf("%s,%zu", catalogue_at((enum catalogue_index)s)->name, k);
 
 			if (str_eq(list->items[k].node, node->id) &&
-			    str_list_has(&joining->node->released, name))
+			    str_list_has(&joining->node->released, name)) {
 				slot_set_node(&list->items[k], NULL);
+				if (k < joining->index->vacant_from[s])
+					joining->index->vacant_from[s] = k;
+			}
 		}
 	}
 	if (node->state != NODE_DRAINING || has_slots(joining->generation, node->id))
@@ -341,12 +408,15 @@ void alter_join(struct generation *generation, const struct registrations *regis
 		struct str_list *ret_joined)
 {
 	const struct registration **order = by_age(registrations);
+	struct slot_index index;
 
+	index_init(&index, generation);
 	for (size_t i = 0; i < registrations->len; i++) {
-		const struct joining joining = { generation, registrations, order[i] };
+		const struct joining joining = { generation, registrations, order[i], &index };
 
 		join_one(&joining, ret_joined);
 	}
+	index_fini(&index);
 	free(order);
 }
 
@@ -458,10 +528,14 @@ static void join_carefully(struct generation **generation, const struct registra
 
 	for (size_t i = 0; i < all->len; i++) {
 		CLEAN(generation) struct generation *with = generation_clone(*generation);
-		const struct joining joining = { with, all, order[i] };
+		struct slot_index index;
+
+		index_init(&index, with);
+		const struct joining joining = { with, all, order[i], &index };
 		CLEAN(str_list) struct str_list joined = { 0 };
 
 		join_one(&joining, &joined);
+		index_fini(&index);
 		CLEAN(str) char *errors = alter_errors(with);
 
 		if (errors) {

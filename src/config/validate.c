@@ -549,6 +549,11 @@ static void check_telegram(const struct value *document, struct findings *findin
 
 /* ---- Single keys ---- */
 
+bool config_secret_is_published(const char *secret_key)
+{
+	return strcasecmp(secret_key, PUBLISHED_SECRET_KEY) == 0;
+}
+
 static void check_secret_key(const struct value *document, struct findings *findings)
 {
 	static const char path[] = "web_server.secret_key";
@@ -564,7 +569,7 @@ static void check_secret_key(const struct value *document, struct findings *find
 			  "is not 32 hexadecimal digits; the web servers end at the first start "
 			  "with it: "
 			  "make one with 'openssl rand -hex 16'");
-	else if (strcasecmp(secret->text, PUBLISHED_SECRET_KEY) == 0)
+	else if (config_secret_is_published(secret->text))
 		add_warning(findings, path,
 			    "is the one of CMS's sample file, which everybody knows; "
 			    "make one with 'openssl rand -hex 16'");

@@ -5,8 +5,10 @@
  */
 #include "cmsnode/daemon/seed.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "cmsnode/agreement/generation.h"
 #include "cmsnode/base/buf.h"
@@ -39,6 +41,31 @@ static bool listens_as_shipped(const struct value *document)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Whoever knows the key can log in as anybody. The cluster's seed is the one
+ * moment at which a new one costs nothing: nobody is logged in yet.
+ */
+static void replace_published_secret(struct value *document)
+{
+	static const char path[] = "web_server.secret_key";
+	const struct value *secret = value_get_path(document, path);
+	uint8_t random[16];
+	char hex[2 * sizeof(random) + 1];
+
+	if (secret &&
+	    (secret->type != VALUE_STRING || !config_secret_is_published(secret->text)))
+		return;
+	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
+		return; /* never on Linux for so few; the check has warned */
+	str_hex(random, sizeof(random), hex);
+	log_warning(
+		"config",
+		"%s %s: if this seed is used, a generated one takes its place, see: cmsnodectl config get %s --reveal",
+		path, secret ? "is that of CMS's sample file, which everybody knows" : "is not set",
+		path);
+	value_set_path(document, path, value_new_string(hex));
 }
 
 static int check(const struct value *document, struct err *err)
@@ -112,6 +139,8 @@ int seed_read(const struct options *options, struct generation **ret, struct err
 	}
 	(void)value_remove(document, "services");
 	drop_strays(document);
+	if (!options->standalone)
+		replace_published_secret(document);
 	if (!options->standalone && listens_as_shipped(document)) {
 		value_set_path(document, "contest_web_server.listen_address",
 			       value_new_string("auto"));

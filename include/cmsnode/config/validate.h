@@ -41,4 +41,7 @@ void findings_add(struct findings *findings, bool is_error, const char *key, con
  */
 void config_validate(const struct value *document, struct findings *findings);
 
+/* web_server.secret_key as CMS's sample files ship it, so that everybody knows it. */
+bool config_secret_is_published(const char *secret_key);
+
 #endif
