@@ -15,6 +15,7 @@
 #include "cmsnode/identity/machine_facts.h"
 #include "cmsnode/network/address_choice.h"
 #include "cmsnode/status/report.h"
+#include "cmsnode/store/store.h"
 #include "cmsnode/topology/derive.h"
 
 struct agreement_driver;
@@ -67,6 +68,7 @@ struct node {
 	/* what is agreed */
 	struct generation *seed; /* NULL = none given */
 	struct store *store; /* NULL until there is an address */
+	struct store_counters counters; /* as last reported */
 	struct agreement_driver *driver;
 	char *refused; /* why the newest generation was not applied; NULL */
 	enum cms_format format; /* of the files that CMS reads here */

@@ -101,12 +101,17 @@ static enum node_report_state judge(const struct node *node, const struct report
 		return REPORT_HELD;
 	if (!agreement_agreed(agreement) || !agreement_is_member(agreement))
 		return REPORT_JOINING;
+	const struct generation_node *self =
+		generation_node_find(agreement_agreed(agreement), node->self.id);
+
+	if (self && (self->state == NODE_DRAINING || self->state == NODE_DRAINED))
+		return REPORT_DRAINING;
 	if (node->refused || !report->connected || agreement_trouble(agreement))
 		return REPORT_DEGRADED;
 	return REPORT_ACTIVE;
 }
 
-static void fill_store(const struct node *node, struct report *ret)
+static void fill_store(struct node *node, struct report *ret)
 {
 	struct store_status status = { .kind = node->options->standalone ? "standalone" : "etcd" };
 
@@ -117,6 +122,10 @@ static void fill_store(const struct node *node, struct report *ret)
 	ret->connected = status.connected;
 	ret->revision = status.revision;
 	ret->note = status.connected ? NULL : status.trouble;
+	ret->store_version = status.version;
+	node->counters = status.counters;
+	if (!node->options->standalone)
+		ret->counters = &node->counters;
 	ret->last_contact_s = status.last_contact_ms ?
 				      (double)(clock_now_ms() - status.last_contact_ms) / 1000.0 :
 				      -1.0;

@@ -9,6 +9,7 @@
 #include "cmsnode/base/json.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
+#include "cmsnode/store/store.h"
 
 const char *node_report_state_name(enum node_report_state state)
 {
@@ -23,6 +24,8 @@ const char *node_report_state_name(enum node_report_state state)
 		return "degraded";
 	case REPORT_HELD:
 		return "held";
+	case REPORT_DRAINING:
+		return "draining";
 	case REPORT_STOPPING:
 		return "stopping";
 	}
@@ -54,6 +57,20 @@ static void add_node(cJSON *object, const struct report *report, bool live)
 		json_add_double(node, "uptime_s", report->uptime_s);
 }
 
+static void add_counters(cJSON *object, const struct store_counters *counters)
+{
+	cJSON *json = cJSON_AddObjectToObject(object, "counters");
+
+	json_add_int(json, "requests", (int64_t)counters->requests);
+	json_add_int(json, "failures", (int64_t)counters->failures);
+	json_add_int(json, "unknown", (int64_t)counters->unknown);
+	json_add_int(json, "conflicts", (int64_t)counters->conflicts);
+	json_add_int(json, "watches", (int64_t)counters->watches);
+	json_add_int(json, "gaps", (int64_t)counters->gaps);
+	json_add_int(json, "bytes_sent", (int64_t)counters->bytes_sent);
+	json_add_int(json, "bytes_received", (int64_t)counters->bytes_received);
+}
+
 static void add_store(cJSON *object, const struct report *report)
 {
 	cJSON *store = cJSON_AddObjectToObject(object, "store");
@@ -66,6 +83,9 @@ static void add_store(cJSON *object, const struct report *report)
 		json_add_double(store, "last_contact_s", report->last_contact_s);
 	else
 		json_add_str(store, "last_contact_s", NULL);
+	json_add_str(store, "version", report->store_version);
+	if (report->counters)
+		add_counters(store, report->counters);
 }
 
 static void add_config(cJSON *object, const struct report *report)

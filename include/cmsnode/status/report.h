@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 struct cJSON;
+struct store_counters;
 struct str_list;
 
 enum node_report_state {
@@ -20,6 +21,7 @@ enum node_report_state {
 	REPORT_ACTIVE,
 	REPORT_DEGRADED,	/* the store is away, or the newest configuration was refused */
 	REPORT_HELD,		/* a configuration is not followed, or our id is somebody else's */
+	REPORT_DRAINING,	/* gives its slots back, or has done so */
 	REPORT_STOPPING,
 };
 
@@ -53,6 +55,8 @@ struct report {
 	bool connected;
 	int64_t revision;
 	double last_contact_s;		/* < 0: never */
+	const char *store_version;	/* NULL = not known */
+	const struct store_counters *counters;	/* NULL = it keeps none */
 
 	const char *current, *applied;	/* generation names without "configs/", NULL = none */
 	const char *format;
