@@ -152,10 +152,21 @@ static bool may_fold(const struct agreement *a)
 	return a->agreed && !a->held && a->registered;
 }
 
+/* An edit of what is not followed could only do harm. */
+static void refuse_edits_while_held(struct agreement *a)
+{
+	struct err err;
+
+	(void)err_set(&err, ERR_CONFLICT, "%s", a->trouble ? a->trouble : "this node is held");
+	while (a->held && a->edits_len && !agreement_wants_restore(a))
+		agreement_end_edit(a, a->attempts_len ? ERR_UNKNOWN : err.code, err.msg);
+}
+
 void agreement_enter_following(struct agreement *a)
 {
 	agreement_set_state(a, AGREEMENT_FOLLOWING);
 	a->pause_ms = 0;
+	refuse_edits_while_held(a);
 	if (a->reread)
 		agreement_enter_reading(a);
 	else if (agreement_wants_restore(a) || (a->edits_len && may_fold(a)) ||
@@ -232,11 +243,10 @@ static void trouble(struct agreement *a, const struct agreement_input *in)
 
 static void wish(struct agreement *a, const struct agreement_input *in)
 {
-	if (agreement_wants_restore(a) ||
-	    (a->edits_len && in->kind != AGREEMENT_INPUT_REGISTRATION && may_fold(a)))
-		agreement_enter_snapshot(a);
-	else
+	if (in->kind == AGREEMENT_INPUT_REGISTRATION || (a->edits_len && !a->held && !may_fold(a)))
 		agreement_enter_reading(a);
+	else
+		agreement_enter_following(a);
 }
 
 /* Another address may be the way out; an edit is not. */
