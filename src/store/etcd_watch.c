@@ -44,7 +44,7 @@
 #define GRPC_UNAVAILABLE 14
 #define HTTP_OK 200
 
-enum watch_state { WATCH_CLOSED, WATCH_WAITING, WATCH_OPENING, WATCH_OPEN };
+enum watch_state { WATCH_CLOSED, WATCH_WAITING, WATCH_ASKING, WATCH_OPENING, WATCH_OPEN };
 
 struct watch_id {
 	int64_t seen; /* all events up to here were reported */
@@ -86,7 +86,7 @@ static void set_state(struct etcd_watch *watch, enum watch_state state, double t
 {
 	watch->state = state;
 	ev_timer_stop(watch->etcd->loop, &watch->timer);
-	if (state == WATCH_CLOSED)
+	if (state == WATCH_CLOSED || state == WATCH_ASKING)
 		return;
 	ev_now_update(watch->etcd->loop);
 	ev_timer_set(&watch->timer, timer_s, 0.0);
@@ -421,10 +421,11 @@ static void on_stream_end(struct etcd_watch *watch, const struct etcd_transfer_e
 	/* Errors come last and without a newline. A torn message is no message: it comes again. */
 	if (end->delivered && reply->len && !take_line(watch, reply->data, reply->len))
 		return;
-	/* Requests may well go on where an open stream merely ended. */
+	/* Requests may well go on where an open stream merely ended; or the server is another. */
 	const bool opening = watch->state == WATCH_OPENING;
 
 	lost(watch, why);
+	etcd_server_forget(watch->etcd, endpoint);
 	if (opening)
 		etcd_endpoint_failed(watch->etcd, endpoint, started_ms, why);
 }
@@ -464,10 +465,17 @@ static void open_stream(struct etcd_watch *watch)
 	watch->floor = watch->revision;
 	watch->transfer.body = watch->body;
 	watch->transfer.body_len = strlen(watch->body);
-	watch->transfer.endpoint = etcd_endpoint_for_watch(watch->etcd, watch->avoid);
 	watch->etcd->counters.watches++;
 	set_state(watch, WATCH_OPENING, CREATED_WITHIN_S);
 	etcd_transfer_start(watch->etcd, &watch->transfer);
+}
+
+static void choose_server(struct etcd_watch *watch)
+{
+	watch->transfer.endpoint = etcd_endpoint_for_watch(watch->etcd, watch->avoid);
+	set_state(watch, WATCH_ASKING, 0.0);
+	if (etcd_server_is_known(watch->etcd, watch->transfer.endpoint))
+		open_stream(watch);
 }
 
 static void not_created(struct etcd_watch *watch)
@@ -505,7 +513,7 @@ static void on_timer(struct ev_loop *loop, struct ev_timer *w, int revents)
 	etcd_enter(etcd);
 	switch (watch->state) {
 	case WATCH_WAITING:
-		open_stream(watch);
+		choose_server(watch);
 		break;
 	case WATCH_OPENING:
 		not_created(watch);
@@ -514,6 +522,7 @@ static void on_timer(struct ev_loop *loop, struct ev_timer *w, int revents)
 		quiet(watch);
 		break;
 	case WATCH_CLOSED:
+	case WATCH_ASKING:
 		break;
 	}
 	etcd_leave(etcd);
@@ -638,9 +647,15 @@ void etcd_watch_start(struct etcd_watch *watch, const char *const *keys, size_t 
 	set_state(watch, WATCH_WAITING, backoff_s(watch));
 }
 
+void etcd_watch_endpoint_known(struct etcd_watch *watch, size_t endpoint)
+{
+	if (watch->state == WATCH_ASKING && watch->transfer.endpoint == endpoint)
+		open_stream(watch);
+}
+
 void etcd_watch_endpoint_failed(struct etcd_watch *watch, size_t endpoint)
 {
-	if ((watch->state == WATCH_OPENING || watch->state == WATCH_OPEN) &&
+	if (watch->state != WATCH_CLOSED && watch->state != WATCH_WAITING &&
 	    watch->transfer.endpoint == endpoint)
 		lost(watch, "requests to the same endpoint fail");
 }
