@@ -71,6 +71,7 @@ struct etcd_watch {
 	int64_t floor; /* `revision` when this stream was opened */
 	uint64_t cluster_id;
 	size_t scanned; /* bytes of the reply known to hold no newline */
+	bool was_lost; /* and not been open since */
 	unsigned int failures; /* in a row, for the back-off */
 	int64_t opened_ms;
 	int64_t progress_ms; /* shortest time between two progress messages, 0: none came */
@@ -154,6 +155,7 @@ static void lost(struct etcd_watch *watch, const char *why)
 {
 	count_failure(watch);
 	close_stream(watch);
+	watch->was_lost = true;
 	watch->etcd->counters.failures++;
 	(void)snprintf(watch->trouble, sizeof(watch->trouble), "the watch on %s was lost: %s",
 		       etcd_endpoint_name(watch->etcd, watch->avoid), why);
@@ -189,6 +191,16 @@ gap(struct etcd_watch *watch, const char *fmt, ...)
 	watch->on_news(watch->ctx, &report);
 }
 
+static void report_quiet(struct etcd_watch *watch)
+{
+	const struct store_watch_report report = {
+		.news = STORE_WATCH_QUIET,
+		.revision = watch->revision,
+	};
+
+	watch->on_news(watch->ctx, &report);
+}
+
 /* ---- messages ---------------------------------------------------------- */
 
 static bool all_created(const struct etcd_watch *watch)
@@ -208,6 +220,24 @@ static void note_revision(struct etcd_watch *watch, int64_t revision)
 {
 	if (revision > watch->revision)
 		watch->revision = revision;
+}
+
+/*
+ * A watch is never the whole truth: after a break its owner reads once more,
+ * from the same server.
+ */
+static void opened(struct etcd_watch *watch)
+{
+	const bool was_lost = watch->was_lost;
+
+	watch->opened_ms = clock_now_ms();
+	watch->avoid = ETCD_NO_ENDPOINT;
+	watch->was_lost = false;
+	watch->trouble[0] = '\0';
+	wait_for_more(watch);
+	etcd_endpoint_answered(watch->etcd, watch->transfer.endpoint);
+	if (was_lost)
+		report_quiet(watch);
 }
 
 static void on_created(struct etcd_watch *watch, const struct etcd_watch_message *message)
@@ -231,13 +261,8 @@ static void on_created(struct etcd_watch *watch, const struct etcd_watch_message
 		id->created = true;
 		id->told_ms = clock_now_ms();
 	}
-	if (watch->state != WATCH_OPENING || !all_created(watch))
-		return;
-	watch->opened_ms = clock_now_ms();
-	watch->avoid = ETCD_NO_ENDPOINT;
-	watch->trouble[0] = '\0';
-	wait_for_more(watch);
-	etcd_endpoint_answered(watch->etcd, watch->transfer.endpoint);
+	if (watch->state == WATCH_OPENING && all_created(watch))
+		opened(watch);
 }
 
 static bool in_order(const struct etcd_watch_message *message)
@@ -490,17 +515,12 @@ static void not_created(struct etcd_watch *watch)
 
 static void quiet(struct etcd_watch *watch)
 {
-	const struct store_watch_report report = {
-		.news = STORE_WATCH_QUIET,
-		.revision = watch->revision,
-	};
-
 	if (is_lagging(watch)) {
 		lost(watch, "it does not tell what is in the store");
 		return;
 	}
 	wait_for_more(watch);
-	watch->on_news(watch->ctx, &report);
+	report_quiet(watch);
 }
 
 static void on_timer(struct ev_loop *loop, struct ev_timer *w, int revents)
@@ -643,6 +663,7 @@ void etcd_watch_start(struct etcd_watch *watch, const char *const *keys, size_t 
 	watch->cluster_id = cluster_id;
 	watch->on_news = on_news;
 	watch->ctx = ctx;
+	watch->was_lost = false;
 	/* After failures it waits even so: an owner that starts again at once must not spin. */
 	set_state(watch, WATCH_WAITING, backoff_s(watch));
 }
