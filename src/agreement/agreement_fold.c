@@ -299,7 +299,7 @@ void agreement_snapshot_done(struct agreement *a, const struct agreement_input *
 		return;
 	}
 	a->snapshot_revision = in->reply->revision;
-	agreement_find_rank(a);
+	agreement_find_rank(a, in->reply->revision);
 	if (agreement_wants_restore(a)) {
 		agreement_restore(a);
 	} else if (a->seen.mod_revision == 0) {
