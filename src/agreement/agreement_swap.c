@@ -296,6 +296,8 @@ struct store_request *agreement_request_mark(struct agreement *a)
 {
 	struct store_request *request = store_request_new(STORE_TXN);
 
+	/* Once this is carried out, no earlier swap can be any more. */
+	generation_free(steal(a->pushed));
 	a->pushed_current = a->seen;
 	a->pushed_current.folded = a->snapshot_revision;
 	compare_current(a, request);

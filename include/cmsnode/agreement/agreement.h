@@ -115,7 +115,7 @@ struct agreement_input {
 	const struct store_watch_report *watch;
 	const struct registration *registration;
 	const struct edits *edits;
-	uint64_t edit_id;
+	uint64_t edit_id;		/* the owner's own number for it, not 0 */
 	const char *author;
 	const char *reason;
 };
