@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+import fault_scene
 from cluster import Cluster
 
 LINES = 40
@@ -23,6 +24,17 @@ def why_not():
         if done.returncode != 0:
             return f"cluster tests: {' '.join(command)}: {done.stderr.strip()}"
     return None
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: left out by contrib/run-tests; make check-faults")
+
+
+def pytest_terminal_summary(terminalreporter):
+    lines = fault_scene.summary()
+    if lines:
+        terminalreporter.section("from the end of a fault until all was as before")
+        terminalreporter.write("\n".join(lines) + "\n")
 
 
 def pytest_collection_modifyitems(items):
@@ -49,6 +61,42 @@ def make_cluster():
     yield cluster
     cluster.close()
     clusters.remove(cluster)
+
+
+class Stage:
+    """One scene for the tests of a file; after one that did not leave it sound, a new one."""
+
+    def __init__(self):
+        self.scene = None
+
+    def get(self):
+        if not self.scene:
+            self.scene = fault_scene.Scene()
+            clusters.append(self.scene.cluster)
+            self.scene.build()
+        return self.scene
+
+    def clear(self):
+        if self.scene:
+            clusters.remove(self.scene.cluster)
+            self.scene.close()
+            self.scene = None
+
+
+@pytest.fixture(scope="module")
+def stage():
+    stage = Stage()
+    yield stage
+    stage.clear()
+
+
+@pytest.fixture
+def scene(stage):
+    scene = stage.get()
+    scene.begin()
+    yield scene
+    if not scene.is_sound:
+        stage.clear()
 
 
 @pytest.fixture
