@@ -65,21 +65,23 @@ def test_kill_9_of_the_leader_during_swaps(scene):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", ["leader", "follower"])
+@pytest.mark.parametrize("which", ["the leader", "the one that C watches"])
 def test_a_hung_member(scene, which):
     """It takes connections and answers nothing: TCP is content with it."""
-    leader = scene.etcd.leader()
-    victim = leader if which == "leader" else (leader + 1) % 3
+    if which == "the leader":
+        victim = scene.etcd.leader()
+    else:
+        victim = scene.etcd.number_of(scene.nodes[2].status()["store"]["endpoint"])
     scene.member = (victim + 1) % 3
     scene.etcd.pause(victim)
     hung = clock()
     try:
         scene.change_reaches(scene.nodes[0], scene.nodes)
-        scene.recover(f"SIGSTOP of a member ({which}), while it hangs", hung)
+        scene.recover(f"SIGSTOP of {which}, while it hangs", hung)
         scene.is_sound = False
     finally:
         scene.etcd.resume(victim)
-    scene.recover(f"SIGCONT of that member ({which})", clock())
+    scene.recover(f"SIGCONT of {which}", clock())
 
 
 @pytest.mark.slow
