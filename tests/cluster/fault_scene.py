@@ -48,7 +48,6 @@ class Scene:
         before_nodes(self.etcd)
         for name, role in ROLES.items():
             self.add_node(name, role)
-        self.cluster.wait_until_well(JOIN_S)
         until(JOIN_S, self.everybody_has_work, "two Workers on B and C")
         self.cluster.wait_until_well(JOIN_S)
 
@@ -121,19 +120,18 @@ class Scene:
         return number
 
     def expect_change(self, number, nodes):
-        """These nodes have applied it."""
+        """These nodes have applied it: True, for until()."""
         for node in nodes:
             status, output = node.ctl("config", "get", "topology.settle_max_s")
             assert (status, output.strip()) == (0, str(number)), f"{node.name}: {output}"
+        return True
 
     def change_reaches(self, node, nodes, deadline_s=RECOVER_S):
-        """A change made on `node` reaches `nodes`."""
+        """A change made on `node` reaches `nodes`; its number."""
         number = self.change(node, deadline_s)
-
-        def look():
-            self.expect_change(number, nodes)
-            return True
-        until(deadline_s, look, f"change {number} of {node.name} on all of these nodes")
+        until(deadline_s, lambda: self.expect_change(number, nodes),
+              f"change {number} of {node.name} on all of these nodes")
+        return number
 
     # ---- the end of each test --------------------------------------------------------
 
@@ -142,9 +140,8 @@ class Scene:
         number = self.change(self.nodes[-1])
 
         def look():
-            self.expect_change(number, self.nodes)
             self.expect_agreement()
-            return True
+            return self.expect_change(number, self.nodes)
         until(RECOVER_S, look, f"recovered from: {what}")
         recoveries.append((what, clock() - since))
         self.expect_same_units(besides)

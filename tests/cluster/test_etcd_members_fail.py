@@ -132,6 +132,7 @@ def test_quorum_is_lost_and_comes_back(scene):
 @pytest.mark.slow
 def test_history_is_compacted_while_a_watch_is_cut_off(scene):
     a, b, c = scene.nodes
+    gaps = c.status()["store"]["counters"]["gaps"]
     scene.cluster.network.cut([c.host], scene.etcd.hosts)
     until(NOTICE_S, lambda: c.host.established(CLIENT_PORT) == 0, "the end of C's connections to etcd")
     scene.change_reaches(a, [a, b])
@@ -139,3 +140,4 @@ def test_history_is_compacted_while_a_watch_is_cut_off(scene):
     scene.etcd.compact()
     scene.cluster.network.heal([c.host], scene.etcd.hosts)
     scene.recover("compaction under a disconnected watch, healed", clock())
+    assert c.status()["store"]["counters"]["gaps"] > gaps, "C knows that it missed something"
