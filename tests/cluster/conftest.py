@@ -63,6 +63,32 @@ def make_cluster():
     clusters.remove(cluster)
 
 
+@pytest.fixture
+def new_scene():
+    """Makes a scene that this test alone has; arguments as for Scene.build() and of its nodes."""
+    scenes = []
+
+    def make(*etcd_options, before_nodes=lambda etcd: None, **settings):
+        scenes.append(open_scene(**settings))
+        scenes[-1].build(*etcd_options, before_nodes=before_nodes)
+        scenes[-1].begin()
+        return scenes[-1]
+    yield make
+    for scene in scenes:
+        close_scene(scene)
+
+
+def open_scene(**settings):
+    scene = fault_scene.Scene(**settings)
+    clusters.append(scene.cluster)
+    return scene
+
+
+def close_scene(scene):
+    scene.close()
+    clusters.remove(scene.cluster)
+
+
 class Stage:
     """One scene for the tests of a file; after one that did not leave it sound, a new one."""
 
@@ -71,15 +97,13 @@ class Stage:
 
     def get(self):
         if not self.scene:
-            self.scene = fault_scene.Scene()
-            clusters.append(self.scene.cluster)
+            self.scene = open_scene()
             self.scene.build()
         return self.scene
 
     def clear(self):
         if self.scene:
-            clusters.remove(self.scene.cluster)
-            self.scene.close()
+            close_scene(self.scene)
             self.scene = None
 
 

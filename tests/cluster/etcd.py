@@ -138,11 +138,30 @@ class Etcd:
 
     def compact(self):
         """All history is gone, on every member."""
-        revision = self.range("/cms/current")["header"]["revision"]
+        revision = self.range("/")["header"]["revision"]
         self.etcdctl("compaction", "--physical", revision)
 
     def snapshot(self, path):
         self.etcdctl("snapshot", "save", path)
+
+    def fill(self, prefix, size=256 << 10, times=100):
+        """Puts keys below the prefix until etcd has no space for more."""
+        for i in range(times):
+            try:
+                self._get(0, "/v3/kv/put", {"key": encode(f"{prefix}{i}"),
+                                            "value": encode("x" * size)})
+            except urllib.error.HTTPError as error:
+                assert error.code == 429 and b"database space exceeded" in error.read()
+                return
+        raise AssertionError(f"etcd took {times} x {size} bytes")
+
+    def make_space(self, prefix):
+        """As its documentation says it, after `fill`."""
+        self.etcdctl("del", "--prefix", prefix)
+        self.compact()
+        for member in range(len(self.hosts)):
+            self.etcdctl("defrag", member=member)
+        self.etcdctl("alarm", "disarm")
 
     def wipe(self):
         """No data any more, as if the members had never been; they must not run."""

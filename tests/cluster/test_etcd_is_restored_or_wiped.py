@@ -26,7 +26,7 @@ def lose(scene, make_members):
 
 
 def told(node, *words):
-    """All of these words are in what `status` says."""
+    """One of these words is in what `status` says."""
     text = node.ctl("status")[1]
     assert any(word in text for word in words), text
     return True
@@ -72,6 +72,29 @@ def test_restored_while_a_newcomer_joins(scene, verb, newcomer, role):
 
     since = decide(scene, b, verb, held["epoch"], newer if verb == "publish" else older)
     scene.recover(f"restored from an older snapshot, from store {verb} on", since)
+
+
+def test_restored_while_only_a_newcomer_reaches_it(scene):
+    """No registration shows that somebody went on: only the store itself can tell."""
+    a, b, c = nodes = list(scene.nodes)
+    path = os.path.join(scene.cluster.directory, "alone.snapshot")
+    scene.change_reaches(a, nodes)
+    held = scene.current()
+    scene.etcd.snapshot(path)
+    number = scene.change_reaches(b, nodes)
+    hosts = [node.host for node in nodes]
+    scene.cluster.network.cut(hosts, scene.etcd.hosts)
+    lose(scene, lambda: scene.etcd.restore(path))
+    newcomer = scene.add_node("g", "contest-web")
+    until(RECOVER_S, lambda: told(newcomer, "restored"), "the newcomer says it")
+    until(RECOVER_S, lambda: scene.keys("/cms/nodes/").keys() == {"/cms/nodes/g"}, "all gone but it")
+    expect_no_decision(scene, held)
+    scene.cluster.network.heal(hosts, scene.etcd.hosts)
+
+    for node in nodes:
+        until(RECOVER_S, lambda node=node: told(node, "behind", "restored"), f"{node.name} says it")
+    since = decide(scene, c, "publish", held["epoch"], number)
+    scene.recover("restored while only a newcomer was there, from store publish on", since)
 
 
 def test_wiped_while_a_newcomer_has_a_seed(scene):
