@@ -53,6 +53,8 @@ struct etcd_call {
 	struct store_request *request;
 	char *body;
 	uint64_t tried; /* bit per endpoint */
+	struct etcd_watch_mark mark; /* of the stream that this probe is to prove */
+	bool proves;
 	store_reply_fn *done;
 	void *ctx;
 };
@@ -79,6 +81,7 @@ struct etcd_store {
 	int64_t revision;
 	uint64_t cluster_id;
 	char trouble[256];
+	struct store_counters counters;
 };
 
 /* One socket of libcurl's. */
@@ -124,6 +127,11 @@ void etcd_leave(struct etcd_store *etcd)
 bool etcd_is_dying(const struct etcd_store *etcd)
 {
 	return etcd->dying;
+}
+
+struct store_counters *etcd_counters(struct etcd_store *etcd)
+{
+	return &etcd->counters;
 }
 
 static void wake(struct etcd_store *etcd)
@@ -451,6 +459,7 @@ static size_t curl_has_data(char *data, size_t size, size_t count, void *ctx)
 {
 	struct etcd_transfer *transfer = ctx;
 
+	transfer->etcd->counters.bytes_received += size * count;
 	if (buf_add(&transfer->reply, data, size * count) < 0) {
 		transfer->too_large = true;
 		return 0;
@@ -467,6 +476,7 @@ static size_t curl_wants_data(char *data, size_t size, size_t count, void *ctx)
 		n = size * count;
 	memcpy(data, transfer->body + transfer->body_at, n);
 	transfer->body_at += n;
+	transfer->etcd->counters.bytes_sent += n;
 	return n;
 }
 
@@ -481,6 +491,8 @@ static int curl_wants_rewind(void *ctx, curl_off_t offset, int origin)
 
 	if (origin != SEEK_SET || offset != 0 || (transfer->body_at && !transfer->resendable))
 		return CURL_SEEKFUNC_FAIL;
+	if (transfer->body_at)
+		transfer->etcd->counters.requests++;
 	transfer->body_at = 0;
 	return CURL_SEEKFUNC_OK;
 }
@@ -531,6 +543,7 @@ void etcd_transfer_start(struct etcd_store *etcd, struct etcd_transfer *transfer
 	transfer->body_at = 0;
 	transfer->too_large = false;
 	transfer->started_ms = clock_now_ms();
+	etcd->counters.requests++;
 	buf_fini(&transfer->reply);
 	transfer->easy = new_easy(etcd, transfer);
 	if (curl_multi_add_handle(etcd->multi, transfer->easy) != CURLM_OK)
@@ -599,10 +612,24 @@ static struct etcd_call *call_new(struct store_request *request, store_reply_fn 
 	return call;
 }
 
+/* Of a stream that is open only its own member can tell whether it lives: no other will do. */
+static size_t endpoint_for_call(struct etcd_store *etcd, struct etcd_call *call)
+{
+	size_t endpoint = SIZE_MAX;
+
+	if (call->request->probe && !call->tried)
+		endpoint = etcd_watch_to_prove(etcd->watch, &call->mark);
+	call->proves = endpoint != SIZE_MAX;
+	if (!call->proves)
+		return pick_endpoint(etcd, call->tried);
+	call->tried = UINT64_MAX;
+	return endpoint;
+}
+
 /* False if no endpoint is left for it. */
 static bool start_call(struct etcd_store *etcd, struct etcd_call *call)
 {
-	const size_t endpoint = pick_endpoint(etcd, call->tried);
+	const size_t endpoint = endpoint_for_call(etcd, call);
 	if (endpoint == SIZE_MAX)
 		return false;
 	call->transfer.endpoint = endpoint;
@@ -637,6 +664,16 @@ static void forget_in_flight(struct etcd_store *etcd, const struct etcd_call *ca
 			etcd->in_flight[i] = etcd->in_flight[--etcd->in_flight_len];
 }
 
+static void count_reply(struct etcd_store *etcd, const struct store_request *request,
+			const struct store_reply *reply)
+{
+	if (is_repeatable(request))
+		return;
+	etcd->counters.unknown += reply->outcome == STORE_UNKNOWN;
+	etcd->counters.conflicts +=
+		request->kind == STORE_TXN && reply->outcome == STORE_DONE && !reply->succeeded;
+}
+
 static void note_reply(struct etcd_store *etcd, const struct store_reply *reply)
 {
 	etcd->connected = reply->outcome != STORE_UNKNOWN;
@@ -650,7 +687,10 @@ static void note_reply(struct etcd_store *etcd, const struct store_reply *reply)
 static void finish_call(struct etcd_store *etcd, struct etcd_call *call, struct store_reply *reply)
 {
 	note_reply(etcd, reply);
-	call->done(call->ctx, reply);
+	count_reply(etcd, call->request, reply);
+	/* A probe's answer may have ended the watch, and its owner the store. */
+	if (!etcd->dying)
+		call->done(call->ctx, reply);
 	store_reply_fini(reply);
 	call_free(call);
 }
@@ -690,6 +730,7 @@ static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transf
 	struct store_reply reply;
 
 	fill_answer(etcd, call, end, &reply);
+	etcd->counters.failures += reply.outcome == STORE_UNKNOWN;
 	if (!failed) {
 		etcd_endpoint_answered(etcd, transfer->endpoint);
 	} else {
@@ -701,6 +742,8 @@ static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transf
 		if (all_fail(etcd))
 			reply_unreachable(etcd, &reply);
 	}
+	if (call->proves)
+		etcd_watch_probed(etcd->watch, &call->mark, &reply);
 	forget_in_flight(etcd, call);
 	finish_call(etcd, call, &reply);
 }
@@ -751,6 +794,7 @@ static void etcd_status(const struct store *store, struct store_status *ret)
 		.revision = watched > etcd->revision ? watched : etcd->revision,
 		.last_contact_ms = etcd->last_contact_ms,
 		.trouble = *etcd->trouble ? etcd->trouble : etcd_watch_trouble(etcd->watch),
+		.counters = etcd->counters,
 	};
 }
 

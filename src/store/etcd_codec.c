@@ -290,8 +290,12 @@ size_t etcd_codec_size(const struct store_request *request)
 {
 	size_t size = OP_OVERHEAD + ops_size(&request->success) + ops_size(&request->failure);
 
-	for (size_t i = 0; i < request->compares_len; i++)
-		size += OP_OVERHEAD + strlen(request->compares[i].key);
+	for (size_t i = 0; i < request->compares_len; i++) {
+		const struct store_compare *compare = &request->compares[i];
+
+		size += OP_OVERHEAD + strlen(compare->key);
+		size += compare->text ? strlen(compare->text) : 0;
+	}
 	return size;
 }
 

@@ -143,6 +143,8 @@ static void on_news(void *ctx, const struct store_watch_report *report)
 		(void)buf_addf(&buf, "GAP(%s) ", report->text);
 		scene->gaps++;
 	}
+	if (report->news == STORE_WATCH_QUIET)
+		(void)buf_adds(&buf, "QUIET ");
 	for (size_t i = 0; i < report->len; i++)
 		(void)buf_addf(&buf, "%s%s=%s ", report->events[i].deleted ? "!" : "",
 			       report->events[i].kv.key,
@@ -664,9 +666,9 @@ static struct store_request *random_request(unsigned int *seed)
 	for (unsigned int i = 0; i < steps; i++) {
 		const char *name = names[(unsigned int)rand_r(seed) % ARRAY_LEN(names)];
 
-		switch (rand_r(seed) % 4) {
+		switch (rand_r(seed) % 6) {
 		case 0:
-			store_ops_put(&request->success, name, "v", 1, 0);
+			store_ops_put(&request->success, name, rand_r(seed) % 2 ? "v" : "w", 1, 0);
 			break;
 		case 1:
 			store_ops_delete(&request->success, name, rand_r(seed) % 2);
@@ -674,6 +676,17 @@ static struct store_request *random_request(unsigned int *seed)
 		case 2:
 			store_request_compare(request, STORE_COMPARE_CREATE, name, 0);
 			break;
+		case 3:
+			store_request_compare_value(request, name, "v");
+			(void)store_ops_range(&request->failure, "/t/m/", true);
+			break;
+		case 4: {
+			struct store_op *op = store_ops_range(&request->success, "/t/m/", true);
+
+			op->range.oldest_first = true;
+			op->range.limit = rand_r(seed) % 4;
+			break;
+		}
 		default:
 			store_ops_range(&request->success, name, rand_r(seed) % 2)->range.limit =
 				rand_r(seed) % 3;
@@ -957,6 +970,15 @@ static void server_start(struct server *server, struct scene *scene)
 {
 	server->scene = scene;
 	ev_io_start(scene->loop, &server->io);
+}
+
+/* All that it has to say until now, and a moment for the store to take it in. */
+static void wait_until_sent(const struct server *server)
+{
+	for (size_t i = 0; i < server->connections_len; i++)
+		while (server->connections[i]->out.len && server->connections[i]->io.fd >= 0)
+			turn(server->scene);
+	run_for(server->scene, 50);
 }
 
 static void server_free(struct server *server)
@@ -1443,6 +1465,155 @@ static void test_failing_requests_drop_the_watch(void **state)
 	scene_free(scene);
 }
 
+#define PROGRESS(id, revision) RESULT(id, revision, "")
+
+/* Progress came at once, so its absence is noticed soon; each silence is told. */
+static void test_quiet(void **state)
+{
+	static const struct answer answers[] = { { STREAM, 0, BOTH_CREATED PROGRESS("1", "7") } };
+	struct server *server = server_new(answers, 1);
+	struct scene *scene = scene_new(server->url, NULL);
+	struct store_status status;
+
+	(void)state;
+	server_start(server, scene);
+	watch(scene, 7);
+	wait_for_trace(scene, "QUIET QUIET ");
+	assert_int_equal(server->requests, 1);
+	assert_int_equal(scene->gaps, 0);
+	scene->store->backend->status(scene->store, &status);
+	assert_int_equal(status.counters.requests, 1);
+	assert_int_equal(status.counters.watches, 1);
+	assert_int_equal(status.counters.failures, 0);
+	assert_true(status.counters.bytes_received == strlen(answers[0].body));
+	server_free(server);
+	scene_free(scene);
+}
+
+static struct store_request *probe_of_current(void)
+{
+	struct store_request *request = read_of("/t/current", false);
+
+	request->probe = true;
+	return request;
+}
+
+#define PROBED(cluster, revision, kvs)                                         \
+	"{\"header\":{\"cluster_id\":\"" cluster "\",\"revision\":\"" revision \
+	"\"},\"succeeded\":true,\"responses\":[{\"response_range\":{\"kvs\":[" kvs "]}}]}"
+#define CURRENT_OF(revision) "{\"key\":\"L3QvY3VycmVudA==\",\"mod_revision\":\"" revision "\"}"
+
+/* What the answer to a probe says about the stream that is open. */
+static void test_probes(void **state)
+{
+	static const struct {
+		const char *what;
+		struct answer answers[3];
+		const char *expected; /* the whole trace */
+		size_t requests;
+		enum store_outcome outcome;
+	} cases[] = {
+		{ "all was told",
+		  { { STREAM, 0, BOTH_CREATED PROGRESS("1", "7") },
+		    { ANSWER, 200, PROBED("5", "9", CURRENT_OF("7")) } },
+		  "QUIET ",
+		  2,
+		  STORE_DONE },
+		{ "more is there than was told",
+		  { { STREAM, 0, BOTH_CREATED PROGRESS("1", "7") },
+		    { ANSWER, 200, PROBED("5", "9", CURRENT_OF("8")) },
+		    { STREAM, 0,
+		      CREATED("1", "9") CREATED("2", "9") EVENTS("9", EVENT("8", "OA==")) } },
+		  "/t/current=8 ",
+		  3,
+		  STORE_DONE },
+		{ "another cluster",
+		  { { STREAM, 0, BOTH_CREATED }, { ANSWER, 200, PROBED("6", "9", "") } },
+		  "GAP(another cluster answers (id 6 instead of 5)) ",
+		  2,
+		  STORE_DONE },
+		{ "revisions went back",
+		  { { STREAM, 0, BOTH_CREATED }, { ANSWER, 200, PROBED("5", "6", "") } },
+		  "GAP(the store is at revision 6, but 7 was seen) ",
+		  2,
+		  STORE_DONE },
+		{ "not understood",
+		  { { STREAM, 0, BOTH_CREATED },
+		    { ANSWER, 200, "garbage" },
+		    { STREAM, 0,
+		      CREATED("1", "9") CREATED("2", "9") EVENTS("9", EVENT("8", "OA==")) } },
+		  "/t/current=8 ",
+		  3,
+		  STORE_UNKNOWN },
+		{ "refused",
+		  { { STREAM, 0, BOTH_CREATED PROGRESS("1", "7") },
+		    { ANSWER, 403, "{\"message\":\"denied\",\"code\":7}" } },
+		  "QUIET ",
+		  2,
+		  STORE_REFUSED },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct server *server = server_new(cases[i].answers, 3);
+		struct scene *scene = scene_new(server->url, NULL);
+
+		server_start(server, scene);
+		watch(scene, 7);
+		while (!server->requests)
+			turn(scene);
+		wait_until_sent(server);
+		if (ask(scene, probe_of_current())->outcome != cases[i].outcome)
+			fail_msg("%s: %s", cases[i].what, scene->reply.text);
+		wait_for_trace(scene, cases[i].expected);
+		assert_string_equal(scene->trace, cases[i].expected);
+		assert_int_equal(server->requests, cases[i].requests);
+		server_free(server);
+		scene_free(scene);
+	}
+}
+
+/* Requests go to one member, the watch is on the other: the probe proves the watch's. */
+static void test_probe_goes_where_the_watch_is(void **state)
+{
+	static const struct answer ends[] = { { STREAM_CLOSE, 0, BOTH_CREATED } };
+	static const struct answer stays[] = { { STREAM, 0, BOTH_CREATED } };
+	static const struct answer good[] = { { ANSWER, 200, DONE_READ } };
+	static const struct answer bad[] = { { ANSWER, 503, NO_LEADER } };
+	struct server *one = server_new(ends, 1);
+	struct server *two = server_new(ends, 1);
+	struct scene *scene = scene_new(one->url, two->url);
+
+	(void)state;
+	server_start(one, scene);
+	server_start(two, scene);
+	watch(scene, 7);
+	while (!one->requests && !two->requests)
+		turn(scene);
+	struct server *first = one->requests ? one : two;
+	struct server *second = one->requests ? two : one;
+
+	second->answers = stays;
+	while (!second->requests)
+		turn(scene);
+	wait_until_sent(second);
+	first->answers = good;
+	second->answers = bad;
+	assert_int_equal(ask(scene, read_of("/t/current", false))->outcome, STORE_DONE);
+	assert_int_equal(first->requests, 2);
+	assert_trouble(ask(scene, probe_of_current()), STORE_UNKNOWN, STORE_TROUBLE_OTHER,
+		       "no leader");
+	assert_int_equal(first->requests, 2);
+	assert_int_equal(second->requests, 2);
+	/* The watch was dropped and is opened elsewhere. */
+	first->answers = stays;
+	while (first->requests < 3)
+		turn(scene);
+	server_free(one);
+	server_free(two);
+	scene_free(scene);
+}
+
 static void test_freed_inside_a_gap(void **state)
 {
 	static const struct answer answers[] = { { STREAM, 0,
@@ -1551,6 +1722,9 @@ int main(void)
 		cmocka_unit_test(test_gaps_are_damped),
 		cmocka_unit_test(test_not_created_in_time),
 		cmocka_unit_test(test_failing_requests_drop_the_watch),
+		cmocka_unit_test(test_quiet),
+		cmocka_unit_test(test_probes),
+		cmocka_unit_test(test_probe_goes_where_the_watch_is),
 		cmocka_unit_test(test_freed_inside_a_gap),
 		real_etcd_test(test_swap_won_and_lost),
 		real_etcd_test(test_large_push_is_one_revision),

@@ -88,6 +88,8 @@ void etcd_endpoint_answered(struct etcd_store *etcd, size_t endpoint);
 
 double etcd_random(void); /* [0, 1) */
 
+struct store_counters *etcd_counters(struct etcd_store *etcd);
+
 /*
  * Around everything that runs from the loop: a store that is freed meanwhile goes at the last
  * leave.
@@ -108,6 +110,23 @@ void etcd_watch_start(struct etcd_watch *watch, const char *const *keys, size_t 
 
 /* Takes in what libcurl has read; called after each of its turns. */
 void etcd_watch_process(struct etcd_watch *watch);
+
+/*
+ * Where a probe must go to prove the stream that is open: its endpoint, and in *ret a mark of it.
+ * SIZE_MAX if none is open.
+ */
+struct etcd_watch_mark {
+	unsigned int serial;
+	int64_t revision; /* seen when the probe was sent */
+};
+size_t etcd_watch_to_prove(const struct etcd_watch *watch, struct etcd_watch_mark *ret);
+
+/*
+ * What the probe came to. A bad answer loses the stream; one that knows more than the stream
+ * has told gives it a second to tell it.
+ */
+void etcd_watch_probed(struct etcd_watch *watch, const struct etcd_watch_mark *mark,
+		       const struct store_reply *reply);
 
 /* Requests to that endpoint fail: a stream from it is no longer believed. */
 void etcd_watch_endpoint_failed(struct etcd_watch *watch, size_t endpoint);
