@@ -44,6 +44,7 @@ ctl_command_fn ctl_config_show;
 ctl_command_fn ctl_config_get;
 ctl_command_fn ctl_config_set;
 ctl_command_fn ctl_config_export;
+ctl_command_fn ctl_config_check;
 ctl_command_fn ctl_service_list;
 ctl_command_fn ctl_logs;
 ctl_command_fn ctl_node_forget;
