@@ -104,7 +104,11 @@ static int add_table(struct tree *tree, const char *name, const struct value *ta
 				       name, member->key);
 		char *json = value_to_json(member->value);
 
-		tree_take(tree, xasprintf("cms/%s/%s", name, member->key), json, strlen(json));
+		/* The ranking's file is another one. */
+		tree_take(tree,
+			  str_eq(name, "ranking") ? xasprintf("ranking/%s", member->key) :
+						    xasprintf("cms/%s/%s", name, member->key),
+			  json, strlen(json));
 	}
 	return 0;
 }
@@ -306,7 +310,7 @@ static int read_meta(const struct store_kv *kv, struct generation_meta *meta, st
 static int read_cms_entry(struct generation *generation, const struct tree_entry *entry,
 			  struct err *err)
 {
-	const char *table = entry->key + strlen("cms/");
+	const char *table = str_starts(entry->key, "cms/") ? entry->key + strlen("cms/") : entry->key;
 	const char *slash = strchr(table, '/');
 	if (!slash || slash == table || !key_part_valid(slash + 1))
 		return err_set(err, -EINVAL, "%.100s: not a table and a key", entry->key);
@@ -417,7 +421,7 @@ static int read_deferred(struct generation *generation, const struct tree_entry 
 static int read_entry(struct generation *generation, const struct tree_entry *entry,
 		      struct err *err)
 {
-	if (str_starts(entry->key, "cms/"))
+	if (str_starts(entry->key, "cms/") || str_starts(entry->key, "ranking/"))
 		return read_cms_entry(generation, entry, err);
 	if (strcmp(entry->key, "topology/slots") == 0)
 		return read_slots(generation, entry, err);

@@ -6,6 +6,7 @@
  *   <prefix>/current                      struct current
  *   <prefix>/configs/<name>/meta          struct generation_meta (not in the digest)
  *   <prefix>/configs/<name>/cms/<table>/<key>     one JSON value per entry of cms.toml
+ *   <prefix>/configs/<name>/ranking/<key>         of cms_ranking.toml
  *   <prefix>/configs/<name>/topology/slots, nodes, policy
  *
  * digest = SHA-256 over, for each key below the directory in byte order, `meta`
@@ -104,7 +105,8 @@ struct generation_meta {
 struct generation {
 	char *name;		/* "<author>_<first role or none>_<sequence>-<8 hex>" */
 	int64_t epoch, sequence;
-	struct value *cms;	/* tables of cms.toml without `services` */
+	/* tables of cms.toml without `services`, and "ranking", which is cms_ranking.toml */
+	struct value *cms;
 	struct slots slots;
 	struct generation_nodes nodes;
 	struct generation_deferrals deferred;
