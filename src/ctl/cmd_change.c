@@ -111,12 +111,17 @@ static void print_warnings(const cJSON *warnings)
 	}
 }
 
+static bool changes_nothing(const cJSON *plan)
+{
+	return cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(plan, "plan"));
+}
+
 static void print_plan(const cJSON *plan)
 {
 	const char *changes = json_get_str(plan, "text");
 	const char *outlook = json_get_str(plan, "outlook_text");
 
-	if (!json_get(plan, "plan")) {
+	if (changes_nothing(plan)) {
 		(void)printf("nothing would change\n");
 		return;
 	}
@@ -289,7 +294,7 @@ int ctl_plan_and_apply(const struct ctl *ctl, cJSON *request, struct err *err)
 		return r;
 
 	print_plan(plan);
-	if (cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(plan, "plan")))
+	if (changes_nothing(plan))
 		return 0;
 	r = confirm(ctl, err);
 	return r < 0 ? r : apply(ctl, plan, err);
