@@ -325,6 +325,11 @@ const struct registrations *agreement_registrations(const struct agreement *agre
 	return &agreement->registrations;
 }
 
+const char *agreement_prefix(const struct agreement *agreement)
+{
+	return agreement->prefix;
+}
+
 const struct registration *agreement_self(const struct agreement *agreement)
 {
 	return &agreement->self;

@@ -116,6 +116,8 @@ static void an_edit_reaches_everybody(void **state)
 	assert_string_equal(world->nodes[1].edit_text, world_agreed(world, 0)->name);
 	assert_int_equal(world_agreed(world, 0)->sequence, before + 1);
 	assert_string_equal(world_agreed(world, 0)->meta.author, "operator");
+	assert_int_equal(world_agreed(world, 0)->meta.changes.len, 1);
+	assert_string_equal(world_agreed(world, 0)->meta.changes.items[0], "worker.keep_sandbox");
 	assert_true(value_get_path(world_agreed(world, 0)->cms, "worker.keep_sandbox")->boolean);
 	assert_all_agree(world);
 	world_free(world);
