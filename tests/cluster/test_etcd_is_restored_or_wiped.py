@@ -76,7 +76,8 @@ def test_restored_while_a_newcomer_joins(scene, verb, newcomer, role):
 
 def test_restored_while_only_a_newcomer_reaches_it(scene):
     """No registration shows that somebody went on: only the store itself can tell."""
-    a, b, c = nodes = list(scene.nodes)
+    nodes = list(scene.nodes)
+    a, b, c = nodes[:3]
     path = os.path.join(scene.cluster.directory, "alone.snapshot")
     scene.change_reaches(a, nodes)
     held = scene.current()
