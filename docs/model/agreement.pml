@@ -61,6 +61,9 @@
 #ifndef GENERATIONS
 #define GENERATIONS 9 /* [0] is "none", [1] the first one; more are never made: asserted */
 #endif
+#ifndef EVENTS
+#define EVENTS 12 /* changes of `current` in one store */
+#endif
 #define SLOTS 3 /* requests of a node that may still be carried out; [0] is awaited */
 #define EVERYBODY ((1 << NODES) - 1)
 
@@ -94,6 +97,9 @@ byte made = 2;
 
 byte current, mod, folded; /* the key `current`: its value and mod_revision */
 byte revision;
+/* The events of `current` in this store, delivered in order and as late as it may be. */
+byte past[EVENTS], past_mod[EVENTS], past_folded[EVENTS];
+byte happened;
 byte registered_as[NODES]; /* incarnation of the daemon whose registration stands; 0 = none */
 byte registered_at[NODES]; /* mod_revision */
 byte shows[NODES]; /* the generation that it shows as applied */
@@ -152,6 +158,7 @@ byte state[NODES];
 byte incarnation[NODES];
 byte agreed[NODES]; /* also the copy on disk */
 byte seen[NODES], seen_mod[NODES], seen_folded[NODES]; /* `current` as last read or watched */
+byte watched[NODES]; /* so many of its events were delivered */
 byte fetching[NODES];
 bit for_accept[NODES]; /* it is fetched to be put in force */
 bit registered[NODES], held[NODES], behind[NODES], rewrite[NODES], gap[NODES];
@@ -359,9 +366,13 @@ inline see_current(i)
 	seen_folded[i] = folded
 }
 
-/* Also what the watch did not show any more, since it broke. */
+/* A watch that broke, or did not show what is read here, begins anew. */
 inline read(i)
 {
+	if
+	:: gap[i] || seen_mod[i] != mod -> watched[i] = happened
+	:: else
+	fi;
 	gap[i] = 0;
 	see_current(i);
 	registered[i] = stands(i);
@@ -637,15 +648,36 @@ inline prepared(i)
 		swap(i, k, 1)
 	:: else ->
 		restoring[i] = 0;
-		enter_following(i)
+		state[i] = READING
 	fi
+}
+
+/* An event comes, perhaps to one who has read a newer value elsewhere, or the same: found = take it. */
+inline watch(i)
+{
+#ifdef BELIEVE_OLD_EVENTS
+	found = true;
+#else
+	found = past_mod[watched[i]] >= seen_mod[i];
+#endif
+	if
+	:: found ->
+		seen[i] = past[watched[i]];
+		seen_mod[i] = past_mod[watched[i]];
+		seen_folded[i] = past_folded[watched[i]]
+	:: else
+	fi;
+	watched[i]++
 }
 
 inline watch_while_preparing(i)
 {
-	see_current(i);
+	watch(i);
 #ifndef PREPARE_UNREAD
-	restoring[i] = 0
+	if
+	:: found -> restoring[i] = 0
+	:: else
+	fi
 #endif
 }
 
@@ -772,6 +804,7 @@ inline crash(i)
 	behind[i] = 0;
 	rewrite[i] = 0;
 	gap[i] = 0;
+	watched[i] = 0;
 	pushed[i] = 0;
 	attempts[i] = 0;
 	wish[i] = NONE;
@@ -781,7 +814,7 @@ inline crash(i)
 
 #define is_up(i) (state[i] != DOWN && state[i] != OUT)
 #define may_fold(i) (agreed[i] && !held[i] && registered[i])
-#define missed(i) (!gap[i] && (seen[i] != current || seen_mod[i] != mod))
+#define missed(i) (!gap[i] && watched[i] != happened)
 
 proctype node(byte i)
 {
@@ -802,8 +835,11 @@ end:	do
 		state[i] = READING }
 	/* Following: the watch, what waits, and looks that would show something new. */
 	:: d_step { state[i] == FOLLOWING && missed(i) ->
-		see_current(i);
-		pursue_current(i) }
+		watch(i);
+		if
+		:: found -> pursue_current(i)
+		:: else
+		fi }
 	:: d_step { state[i] == FOLLOWING && wish[i] > EDIT -> state[i] = SNAPSHOT }
 	:: d_step { state[i] == FOLLOWING && wish[i] == EDIT && held[i] -> refuse_wish(i) }
 	:: d_step { state[i] == FOLLOWING && wish[i] == EDIT && !held[i] ->
@@ -860,6 +896,16 @@ inline put_in_force(m)
 	made++
 }
 
+inline note_event()
+{
+	model_is_large_enough = happened < EVENTS;
+	assert(model_is_large_enough);
+	past[happened] = current;
+	past_mod[happened] = mod;
+	past_folded[happened] = folded;
+	happened++
+}
+
 inline carry_out(m)
 {
 	if
@@ -871,6 +917,7 @@ inline carry_out(m)
 		fi;
 		mod = revision;
 		folded = r[m].folded;
+		note_event();
 		r[m].state = DONE
 	:: else -> r[m].state = LOST
 	fi;
@@ -918,6 +965,7 @@ inline restore()
 		registered_at[h] = saved_at[h];
 		shows[h] = saved_shows[h];
 		gap[h] = is_up(h);
+		watched[h] = 0;
 		saved_as[h] = 0;
 		saved_at[h] = 0;
 		saved_shows[h] = 0;
@@ -928,6 +976,14 @@ inline restore()
 	saved_mod = 0;
 	saved_folded = 0;
 	saved_revision = 0;
+	do
+	:: happened == 0 -> break
+	:: else ->
+		happened--;
+		past[happened] = 0;
+		past_mod[happened] = 0;
+		past_folded[happened] = 0
+	od;
 #ifndef LATE_ACROSS
 	h = 0;
 	do
@@ -1020,6 +1076,7 @@ init
 				agreed[h] = 1;
 				seen[h] = 1;
 				seen_mod[h] = 1;
+				watched[h] = happened;
 				seen_folded[h] = 1;
 				state[h] = FOLLOWING
 			fi;
