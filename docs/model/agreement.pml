@@ -277,7 +277,7 @@ inline accept_generation(i, x)
 	agreed[i] = x;
 	held[i] = 0;
 	behind[i] = 0;
-#ifndef KEEP_PUSHED
+#ifndef FOLLOW_KEEPS_PUSHED
 	pushed[i] = 0
 #endif
 }
@@ -514,7 +514,7 @@ inline swap(i, on, restore)
 
 inline mark(i)
 {
-#ifndef KEEP_PUSHED
+#ifndef MARK_KEEPS_PUSHED
 	pushed[i] = 0;
 #endif
 	send(i, MARK, seen[i]);
