@@ -393,11 +393,12 @@ static void sweep_rendered(struct node *node)
 	rendered_files_sweep(node->files_dir, &keep);
 }
 
-static int check_document(const struct value *document, struct err *err)
+static int check_document(const struct value *document, enum cms_format format, struct err *err)
 {
+	const struct validate_context context = { .format = format };
 	CLEAN(findings) struct findings findings = { 0 };
 
-	config_validate(document, &findings);
+	config_validate(document, &context, &findings);
 	for (size_t i = 0; i < findings.len; i++) {
 		if (findings.items[i].is_error)
 			return err_set(err, ERR_CONFIG, "%s: %s", findings.items[i].key,
@@ -453,7 +454,7 @@ static void node_apply(struct node *node)
 	struct err err = { 0 };
 
 	node->format = format_here(node, generation);
-	int r = check_document(document, &err);
+	int r = check_document(document, node->format, &err);
 	if (r == 0)
 		r = write_files(node, generation, document, &err);
 	free(node->refused);

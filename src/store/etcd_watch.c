@@ -10,8 +10,6 @@
  * message does not move it: older servers sent some ahead of events
  * (etcd #15220), and resuming too early only repeats what is then dropped.
  */
-#include "cmsnode/store/etcd_watch.h"
-
 #include <ev.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -26,6 +24,8 @@
 #include "cmsnode/base/str.h"
 #include "cmsnode/store/etcd_codec.h"
 
+#include "etcd_internal.h"
+
 #define LINE_MAX_BYTES ((size_t)16 << 20)
 #define BUFFER_MAX_BYTES \
 	(LINE_MAX_BYTES + ((size_t)4 << 20)) /* libcurl hands over up to 1.6 MB between two looks */
@@ -33,6 +33,13 @@
 #define CREATED_WITHIN_S 3.0
 #define BACKOFF_FIRST_S 0.1
 #define BACKOFF_MAX_S 5.0
+/*
+ * A living stream brings progress at least this often, or is to be probed. Not more: etcd's
+ * default of 10 minutes between two progress messages would prove too little.
+ */
+#define IDLE_MAX_MS 15000
+#define IDLE_MIN_MS 1000
+#define LAG_MS 1000 /* for an event that a probe's answer overtook */
 #define STEADY_MS 5000 /* a stream that lived that long was no failure */
 #define GRPC_UNAVAILABLE 14
 #define HTTP_OK 200
@@ -41,14 +48,16 @@ enum watch_state { WATCH_CLOSED, WATCH_WAITING, WATCH_OPENING, WATCH_OPEN };
 
 struct watch_id {
 	int64_t seen; /* all events up to here were reported */
+	int64_t due; /* a probe saw a key of this revision */
+	int64_t told_ms; /* created, or its last progress message */
 	bool created;
 };
 
 struct etcd_watch {
 	struct etcd_store *etcd;
-	struct ev_loop *loop;
 	struct etcd_transfer transfer;
-	struct ev_timer timer; /* WAITING: connect; OPENING: not created in time */
+	/* WAITING: connect; OPENING: not created in time; OPEN: quiet for long, or lagging */
+	struct ev_timer timer;
 	enum watch_state state;
 	unsigned int serial; /* changes with each stream: callbacks may have replaced it */
 	struct str_list keys;
@@ -64,6 +73,8 @@ struct etcd_watch {
 	size_t scanned; /* bytes of the reply known to hold no newline */
 	unsigned int failures; /* in a row, for the back-off */
 	int64_t opened_ms;
+	int64_t progress_ms; /* shortest time between two progress messages, 0: none came */
+	int64_t lag_since_ms; /* when a probe first saw what is due */
 	size_t avoid; /* the endpoint that failed last */
 	char trouble[200];
 };
@@ -74,12 +85,38 @@ struct etcd_watch {
 static void set_state(struct etcd_watch *watch, enum watch_state state, double timer_s)
 {
 	watch->state = state;
-	ev_timer_stop(watch->loop, &watch->timer);
-	if (state == WATCH_CLOSED || state == WATCH_OPEN)
+	ev_timer_stop(watch->etcd->loop, &watch->timer);
+	if (state == WATCH_CLOSED)
 		return;
-	ev_now_update(watch->loop);
+	ev_now_update(watch->etcd->loop);
 	ev_timer_set(&watch->timer, timer_s, 0.0);
-	ev_timer_start(watch->loop, &watch->timer);
+	ev_timer_start(watch->etcd->loop, &watch->timer);
+}
+
+static int64_t idle_ms(const struct etcd_watch *watch)
+{
+	const int64_t ms = 3 * watch->progress_ms;
+
+	if (!ms || ms > IDLE_MAX_MS)
+		return IDLE_MAX_MS;
+	return ms < IDLE_MIN_MS ? IDLE_MIN_MS : ms;
+}
+
+static bool is_lagging(const struct etcd_watch *watch)
+{
+	for (size_t i = 0; i < watch->ids_len; i++)
+		if (watch->ids[i].due > watch->ids[i].seen)
+			return true;
+	return false;
+}
+
+static void wait_for_more(struct etcd_watch *watch)
+{
+	int64_t wait_ms = idle_ms(watch);
+
+	if (is_lagging(watch))
+		wait_ms = watch->lag_since_ms + LAG_MS - clock_now_ms();
+	set_state(watch, WATCH_OPEN, wait_ms > 0 ? (double)wait_ms / 1000.0 : 0.0);
 }
 
 static void close_stream(struct etcd_watch *watch)
@@ -117,6 +154,7 @@ static void lost(struct etcd_watch *watch, const char *why)
 {
 	count_failure(watch);
 	close_stream(watch);
+	watch->etcd->counters.failures++;
 	(void)snprintf(watch->trouble, sizeof(watch->trouble), "the watch on %s was lost: %s",
 		       etcd_endpoint_name(watch->etcd, watch->avoid), why);
 	const double wait_s = backoff_s(watch);
@@ -135,6 +173,7 @@ gap(struct etcd_watch *watch, const char *fmt, ...)
 	va_start(args, fmt);
 	(void)vsnprintf(why, sizeof(why), fmt, args);
 	va_end(args);
+	watch->etcd->counters.gaps++;
 	count_failure(watch);
 	close_stream(watch);
 	set_state(watch, WATCH_CLOSED, 0.0);
@@ -188,14 +227,16 @@ static void on_created(struct etcd_watch *watch, const struct etcd_watch_message
 	}
 	watch->cluster_id = message->cluster_id;
 	note_revision(watch, message->revision);
-	if (id)
+	if (id) {
 		id->created = true;
+		id->told_ms = clock_now_ms();
+	}
 	if (watch->state != WATCH_OPENING || !all_created(watch))
 		return;
 	watch->opened_ms = clock_now_ms();
-	watch->avoid = SIZE_MAX;
+	watch->avoid = ETCD_NO_ENDPOINT;
 	watch->trouble[0] = '\0';
-	set_state(watch, WATCH_OPEN, 0.0);
+	wait_for_more(watch);
 	etcd_endpoint_answered(watch->etcd, watch->transfer.endpoint);
 }
 
@@ -234,6 +275,23 @@ static void on_events(struct etcd_watch *watch, const struct etcd_watch_message 
 	watch->on_news(watch->ctx, &report);
 }
 
+/* Events put a progress message off, so the shortest distance is the server's interval. */
+static void on_progress(struct etcd_watch *watch, const struct etcd_watch_message *message)
+{
+	struct watch_id *id = find_id(watch, message->watch_id);
+
+	watch->failures = 0;
+	note_revision(watch, message->revision);
+	if (!id)
+		return;
+	const int64_t now_ms = clock_now_ms();
+	const int64_t ms = now_ms - id->told_ms;
+
+	id->told_ms = now_ms;
+	if (ms > 0 && (!watch->progress_ms || ms < watch->progress_ms))
+		watch->progress_ms = ms;
+}
+
 static void on_error(struct etcd_watch *watch, const struct etcd_watch_message *message)
 {
 	/* Before it was open, "try later" is no news: the revision to begin at still holds. */
@@ -258,8 +316,7 @@ static void on_message(struct etcd_watch *watch, const struct etcd_watch_message
 		on_events(watch, message);
 		break;
 	case ETCD_WATCH_PROGRESS:
-		watch->failures = 0;
-		note_revision(watch, message->revision);
+		on_progress(watch, message);
 		break;
 	case ETCD_WATCH_COMPACTED:
 		gap(watch, "etcd has compacted its history up to revision %" PRId64,
@@ -295,7 +352,11 @@ static bool take_line(struct etcd_watch *watch, const char *line, size_t len)
 		gap(watch, "%s", err.msg);
 	else
 		on_message(watch, &message);
-	return watch->serial == serial && !etcd_is_dying(watch->etcd);
+	if (watch->serial != serial || watch->etcd->dying)
+		return false;
+	if (watch->state == WATCH_OPEN)
+		wait_for_more(watch);
+	return true;
 }
 
 void etcd_watch_process(struct etcd_watch *watch)
@@ -391,8 +452,11 @@ static int64_t start_revision(const struct etcd_watch *watch)
 
 static void open_stream(struct etcd_watch *watch)
 {
-	for (size_t i = 0; i < watch->ids_len; i++)
+	for (size_t i = 0; i < watch->ids_len; i++) {
 		watch->ids[i].created = false;
+		watch->ids[i].due = 0;
+	}
+	watch->progress_ms = 0;
 	watch->body = etcd_codec_watch((const char *const *)watch->keys.items, watch->keys.len,
 				       (const char *const *)watch->prefixes.items,
 				       watch->prefixes.len, start_revision(watch));
@@ -401,6 +465,7 @@ static void open_stream(struct etcd_watch *watch)
 	watch->transfer.body = watch->body;
 	watch->transfer.body_len = strlen(watch->body);
 	watch->transfer.endpoint = etcd_endpoint_for_watch(watch->etcd, watch->avoid);
+	watch->etcd->counters.watches++;
 	set_state(watch, WATCH_OPENING, CREATED_WITHIN_S);
 	etcd_transfer_start(watch->etcd, &watch->transfer);
 }
@@ -413,6 +478,21 @@ static void not_created(struct etcd_watch *watch)
 
 	lost(watch, why);
 	etcd_endpoint_failed(watch->etcd, endpoint, started_ms, why);
+}
+
+static void quiet(struct etcd_watch *watch)
+{
+	const struct store_watch_report report = {
+		.news = STORE_WATCH_QUIET,
+		.revision = watch->revision,
+	};
+
+	if (is_lagging(watch)) {
+		lost(watch, "it does not tell what is in the store");
+		return;
+	}
+	wait_for_more(watch);
+	watch->on_news(watch->ctx, &report);
 }
 
 static void on_timer(struct ev_loop *loop, struct ev_timer *w, int revents)
@@ -430,22 +510,85 @@ static void on_timer(struct ev_loop *loop, struct ev_timer *w, int revents)
 	case WATCH_OPENING:
 		not_created(watch);
 		break;
-	case WATCH_CLOSED:
 	case WATCH_OPEN:
+		quiet(watch);
+		break;
+	case WATCH_CLOSED:
 		break;
 	}
 	etcd_leave(etcd);
 }
 
-/* ---- for etcd.c --------------------------------------------------------- */
+/* ---- probes ------------------------------------------------------------- */
 
-struct etcd_watch *etcd_watch_new(struct etcd_store *etcd, struct ev_loop *loop)
+size_t etcd_watch_to_prove(const struct etcd_watch *watch, struct etcd_watch_mark *ret)
+{
+	if (watch->state != WATCH_OPEN)
+		return ETCD_NO_ENDPOINT;
+	*ret = (struct etcd_watch_mark){ .serial = watch->serial, .revision = watch->revision };
+	return watch->transfer.endpoint;
+}
+
+/* NULL if it is of no watch. Keys come first, then prefixes, as their ids do. */
+static struct watch_id *id_of_key(struct etcd_watch *watch, const char *key)
+{
+	for (size_t i = 0; i < watch->keys.len; i++)
+		if (str_eq(watch->keys.items[i], key))
+			return &watch->ids[i];
+	for (size_t i = 0; i < watch->prefixes.len; i++)
+		if (str_starts(key, watch->prefixes.items[i]))
+			return &watch->ids[watch->keys.len + i];
+	return NULL;
+}
+
+static void note_due(struct etcd_watch *watch, const struct store_kvs *kvs)
+{
+	for (size_t i = 0; i < kvs->len; i++) {
+		struct watch_id *id = id_of_key(watch, kvs->items[i].key);
+
+		if (id && kvs->items[i].mod_revision > id->due)
+			id->due = kvs->items[i].mod_revision;
+	}
+}
+
+void etcd_watch_probed(struct etcd_watch *watch, const struct etcd_watch_mark *mark,
+		       const struct store_reply *reply)
+{
+	if (watch->serial != mark->serial || watch->state != WATCH_OPEN ||
+	    reply->outcome == STORE_REFUSED)
+		return;
+	if (reply->outcome == STORE_UNKNOWN) {
+		lost(watch, reply->text);
+		return;
+	}
+	if (watch->cluster_id && reply->cluster_id && watch->cluster_id != reply->cluster_id) {
+		gap(watch, "another cluster answers (id %" PRIu64 " instead of %" PRIu64 ")",
+		    reply->cluster_id, watch->cluster_id);
+		return;
+	}
+	if (reply->revision < mark->revision) {
+		gap(watch, "the store is at revision %" PRId64 ", but %" PRId64 " was seen",
+		    reply->revision, mark->revision);
+		return;
+	}
+	const bool lagged = is_lagging(watch);
+
+	for (size_t i = 0; i < reply->ranges_len; i++)
+		note_due(watch, &reply->ranges[i]);
+	if (!lagged && is_lagging(watch)) {
+		watch->lag_since_ms = clock_now_ms();
+		wait_for_more(watch);
+	}
+}
+
+/* ---- for the others --------------------------------------------------------- */
+
+struct etcd_watch *etcd_watch_new(struct etcd_store *etcd)
 {
 	struct etcd_watch *watch = xcalloc(1, sizeof(*watch));
 
 	watch->etcd = etcd;
-	watch->loop = loop;
-	watch->avoid = SIZE_MAX;
+	watch->avoid = ETCD_NO_ENDPOINT;
 	watch->transfer.kind = ETCD_TRANSFER_WATCH;
 	watch->transfer.path = "/watch";
 	watch->transfer.resendable = true;
@@ -461,7 +604,7 @@ void etcd_watch_free(struct etcd_watch *watch)
 	if (!watch)
 		return;
 	close_stream(watch);
-	ev_timer_stop(watch->loop, &watch->timer);
+	ev_timer_stop(watch->etcd->loop, &watch->timer);
 	str_list_fini(&watch->keys);
 	str_list_fini(&watch->prefixes);
 	free(watch->ids);

@@ -63,17 +63,21 @@ static void test_writes_range_and_compares(void **state)
 	op->range.min_mod_revision = INT64_C(9007199254740993);
 	op->range.max_create_revision = 5;
 	op->range.keys_only = true;
+	op->range.oldest_first = true;
 	store_request_compare(request, STORE_COMPARE_CREATE, "/a", 0);
 	store_request_compare(request, STORE_COMPARE_LEASE, "/a", 12);
+	store_request_compare_value(request, "/a", "v");
 	CLEAN(str) char *body = etcd_codec_request(request);
 
 	assert_string_equal(
 		body,
 		"{\"compare\":[{\"key\":\"L2E=\",\"target\":\"CREATE\",\"result\":\"EQUAL\","
 		"\"create_revision\":\"0\"},{\"key\":\"L2E=\",\"target\":\"LEASE\",\"result\":\"EQUAL\","
-		"\"lease\":\"12\"}],\"success\":[{\"request_range\":{\"key\":\"L24v\",\"range_end\":"
+		"\"lease\":\"12\"},{\"key\":\"L2E=\",\"target\":\"VALUE\",\"result\":\"EQUAL\","
+		"\"value\":\"dg==\"}],\"success\":[{\"request_range\":{\"key\":\"L24v\",\"range_end\":"
 		"\"L24w\",\"limit\":\"16\",\"min_mod_revision\":\"9007199254740993\","
-		"\"max_create_revision\":\"5\",\"keys_only\":true}}],\"failure\":[]}");
+		"\"max_create_revision\":\"5\",\"keys_only\":true,\"sort_order\":\"ASCEND\","
+		"\"sort_target\":\"CREATE\"}}],\"failure\":[]}");
 }
 
 static void test_writes_leases(void **state)
@@ -236,6 +240,9 @@ static void test_size(void **state)
 	store_ops_put(&request->success, "/k", value, 300000, 0);
 	assert_true(etcd_codec_size(request) >= 300002);
 	assert_true(etcd_codec_size(request) < 301000);
+	memset(value, 'x', 299999);
+	store_request_compare_value(request, "/k", value);
+	assert_true(etcd_codec_size(request) >= 600003);
 	free(value);
 }
 

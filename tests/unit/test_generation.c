@@ -5,9 +5,14 @@
  */
 #include "agreement_world.h"
 
+#include <cjson/cJSON.h>
+#include <dirent.h>
 #include <errno.h>
 
+#include "cmsnode/base/buf.h"
 #include "cmsnode/base/err.h"
+#include "cmsnode/base/file.h"
+#include "cmsnode/base/json.h"
 
 static void add_kv(struct store_kvs *kvs, const char *directory, const char *key, const char *value,
 		   size_t len)
@@ -141,6 +146,138 @@ static void digest_has_known_values(void **state)
 			    "d276d5e57814dbac0a567df7f606ffe9dfeba21b6973f0d06bf976d91f0ac7a5");
 }
 
+static void current_comes_back_as_it_was(void **state)
+{
+	static const uint64_t cluster_ids[] = { 0, 1, (uint64_t)INT64_MAX + 1, UINT64_MAX };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cluster_ids); i++) {
+		struct current before = { .epoch = 2,
+					  .sequence = 3,
+					  .folded = INT64_MAX,
+					  .cluster_id = cluster_ids[i],
+					  .restored = i % 2 };
+		struct current after;
+		struct err err = { 0 };
+
+		(void)snprintf(before.name, sizeof(before.name), "a_core_0003-0123abcd");
+		memset(before.digest, 'a', sizeof(before.digest) - 1);
+		CLEAN(str) char *json = current_to_json(&before);
+		const struct store_kv kv = { .value = json, .value_len = strlen(json) };
+
+		if (current_from_kv(&kv, &after, &err) < 0)
+			fail_msg("%s: %s", json, err.msg);
+		assert_true(after.cluster_id == before.cluster_id);
+		assert_int_equal(after.restored, before.restored);
+		assert_int_equal(after.epoch, 2);
+		assert_int_equal(after.sequence, 3);
+		assert_true(after.folded == INT64_MAX);
+		assert_string_equal(after.name, before.name);
+		assert_string_equal(after.digest, before.digest);
+	}
+}
+
+/* ---- vectors made elsewhere: tests/data/digest ----------------------------- */
+
+static const char vector_directory[] = "/cms/configs/x/";
+
+static void add_bytes(struct store_kvs *kvs, const char *key, const char *hex)
+{
+	const size_t len = strlen(hex) / 2;
+	char *bytes = xcalloc(len + 1, 1);
+
+	for (size_t i = 0; i < len; i++) {
+		unsigned int byte;
+
+		assert_int_equal(sscanf(hex + 2 * i, "%2x", &byte), 1);
+		bytes[i] = (char)byte;
+	}
+	add_kv(kvs, vector_directory, key, bytes, len);
+	free(bytes);
+}
+
+/* What the store holds and says of itself, in the vector's order. */
+static void vector_to_kvs(const cJSON *vector, const char *digest, struct store_kvs *kvs)
+{
+	int64_t counted;
+	const cJSON *entry;
+
+	assert_int_equal(json_get_int64(vector, "counted", &counted), 0);
+	CLEAN(str)
+	char *meta = xasprintf("{\"schema\":1,\"entries\":%d,\"created_at\":0,\"format\":\"toml\","
+			       "\"digest\":\"%s\"}",
+			       (int)counted, digest);
+
+	cJSON_ArrayForEach(entry, json_get_array(vector, "entries")) {
+		const char *key = json_get_str(entry, "key");
+		const char *value = json_get_str(entry, "value");
+		const char *hex = json_get_str(entry, "hex");
+
+		if (hex)
+			add_bytes(kvs, key, hex);
+		else if (value)
+			add_kv(kvs, vector_directory, key, value, strlen(value));
+	}
+	add_kv(kvs, vector_directory, "meta", meta, strlen(meta));
+}
+
+static bool vector_is_accepted(const cJSON *vector, const char *digest)
+{
+	struct current current = { .name = "x", .epoch = 1, .sequence = 1, .mod_revision = 1 };
+	CLEAN(generation) struct generation *generation = NULL;
+	struct store_kvs kvs = { 0 };
+	struct err err = { 0 };
+
+	assert_true(str_is_hex(digest, 64));
+	memcpy(current.digest, digest, sizeof(current.digest));
+	vector_to_kvs(vector, digest, &kvs);
+	const int r = generation_from_kvs(&current, vector_directory, &kvs, &generation, &err);
+
+	kvs_fini(&kvs);
+	if (r < 0 && !strstr(err.msg, "does not fit its digest"))
+		fail_msg("%s", err.msg);
+	return r == 0;
+}
+
+static void check_vector(const char *path)
+{
+	struct buf text = BUF_INIT(1 << 20);
+	struct err err;
+
+	assert_int_equal(file_read(path, &text, &err), 0);
+	CLEAN(json) cJSON *vector = json_parse(buf_str(&text), text.len, &err);
+
+	assert_non_null(vector);
+	CLEAN(str) char *digest = xstrdup(json_get_str(vector, "digest"));
+
+	if (!vector_is_accepted(vector, digest))
+		fail_msg("%s: another digest", path);
+	digest[63] = digest[63] == '0' ? '1' : '0';
+	assert_false(vector_is_accepted(vector, digest));
+	buf_fini(&text);
+}
+
+static void digests_are_those_of_the_vectors(void **state)
+{
+	const char *srcdir = getenv("srcdir");
+	CLEAN(str) char *folder = xasprintf("%s/tests/data/digest", srcdir ? srcdir : ".");
+	DIR *dir = opendir(folder);
+	size_t checked = 0;
+
+	(void)state;
+	assert_non_null(dir);
+	for (const struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
+		CLEAN(str) char *path = xasprintf("%s/%s", folder, entry->d_name);
+
+		if (!str_ends(entry->d_name, ".json"))
+			continue;
+		check_vector(path);
+		checked++;
+	}
+	(void)closedir(dir);
+	assert_true(checked >= 10);
+}
+
 static void newer_schema_says_upgrade(void **state)
 {
 	CLEAN(generation) struct generation *generation = example();
@@ -269,6 +406,8 @@ int main(void)
 		cmocka_unit_test(keys_come_back_as_the_same_generation),
 		cmocka_unit_test(every_damage_is_noticed),
 		cmocka_unit_test(digest_has_known_values),
+		cmocka_unit_test(current_comes_back_as_it_was),
+		cmocka_unit_test(digests_are_those_of_the_vectors),
 		cmocka_unit_test(newer_schema_says_upgrade),
 		cmocka_unit_test(rendering_names_addresses),
 		cmocka_unit_test(vacant_singletons_stay_listed),
