@@ -6,6 +6,7 @@
 #include "cmsnode/agreement/generation.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -499,8 +500,10 @@ char *current_to_json(const struct current *current)
 	json_add_str(json, "digest", current->digest);
 	if (current->cluster_id) {
 		cJSON *store = cJSON_AddObjectToObject(json, "store");
+		/* Half of all ids do not fit an int64_t. */
+		CLEAN(str) char *cluster_id = xasprintf("%" PRIu64, current->cluster_id);
 
-		json_add_int_str(store, "cluster_id", (int64_t)current->cluster_id);
+		json_add_str(store, "cluster_id", cluster_id);
 		json_add_bool(store, "restored", current->restored);
 	}
 	return json_text(json);
