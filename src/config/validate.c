@@ -73,7 +73,7 @@ static void check_printer(const struct validation *validation)
 
 	if (value_get_path(document, "printing_service.printer") &&
 	    !validate_shard_count(document, "PrintingService"))
-		findings_add(validation->findings, validation->context->format == CMS_FORMAT_JSON,
+		findings_add(validation->findings, validation->context->format != CMS_FORMAT_TOML,
 			     "printing_service.printer",
 			     "is set, but services.PrintingService is missing: up to CMS 1.5 "
 			     "ContestWebServer refuses to start; "

@@ -16,6 +16,7 @@
 #include "cmsnode/base/json.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
+#include "cmsnode/config/cms_file.h"
 
 /* `set --wait`: until every service that must restart has done so. */
 enum { APPLY_TIME_MS = 10 * 60 * 1000 };
@@ -197,8 +198,11 @@ int ctl_config_export(const struct ctl *ctl, struct err *err)
 {
 	CLEAN(json) cJSON *result = NULL;
 
-	if (ctl->format && !str_eq(ctl->format, "toml") && !str_eq(ctl->format, "json"))
-		return err_set(err, ERR_USAGE, "config export: --format is toml or json, not '%s'",
+	enum cms_format format;
+
+	if (ctl->format && cms_format_parse(ctl->format, &format) < 0)
+		return err_set(err, ERR_USAGE,
+			       "config export: --format is toml, json or flat-toml, not '%s'",
 			       ctl->format);
 	cJSON *request = ctl_request("config.export");
 

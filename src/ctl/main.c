@@ -120,7 +120,7 @@ static const struct command_row {
 	  "config set KEY=VALUE... [-m MESSAGE] [--wait]",
 	  "change the configuration of the cluster" },
 	{ "config", "export", ctl_config_export, BIT(OPTION_FORMAT), 0, 0,
-	  "config export [--format toml|json]", "the file as CMS reads it, with secrets" },
+	  "config export [--format toml|json|flat-toml]", "the file as CMS reads it, with secrets" },
 	{ "service", "list", ctl_service_list, BIT(OPTION_JSON), 0, 0, "service list [--json]",
 	  "the services of this node" },
 	{ "node", "forget", ctl_node_forget, BIT(OPTION_FORCE) | BIT(OPTION_MESSAGE), 1, 1,

@@ -37,7 +37,7 @@ void findings_add(struct findings *findings, bool is_error, const char *key, con
 
 /* Where the document will be used, as far as it is known. */
 struct validate_context {
-	enum cms_format format;	/* who reads it: TOML = CMS 1.6, JSON = 1.2 to 1.5 */
+	enum cms_format format;	/* who reads it */
 	bool cluster;		/* several machines, so that loopback means another one on each */
 	/* this machine's ip_local_port_range; both 0 = not known */
 	int ephemeral_first, ephemeral_last;
@@ -53,8 +53,8 @@ struct validate_context {
  * Errors: required keys (database.url), types of known keys, mandatory services (LogService,
  * EvaluationService, ScoringService), a services table of the wrong shape, singletons with several
  * shards, two RPC ports equal on a host, ports out of range, listen lists shorter than the shards,
- * Worker shards equal modulo 64 (cms.conf: 100) on a host, rankings without ProxyService, a printer
- * without PrintingService (cms.conf), half a table telegram_bot, a PrometheusExporter without
+ * Worker shards equal modulo 64 (flat: 100) on a host, rankings without ProxyService, a printer
+ * without PrintingService (flat), half a table telegram_bot, a PrometheusExporter without
  * its keys (cms.conf), secret_key, psycopg2 URL, a ranking without buffer or certificate.
  * Warnings: unknown keys with the nearest known one, published sample secrets, ports of the
  * ephemeral range, one host spelt in two ways, loopback in a cluster, names that mean loopback
