@@ -32,9 +32,9 @@ int ranking_file_parse(const char *text, size_t len, enum cms_format *ret_format
 		       struct value **ret, struct err *err);
 
 /*
- * The table as text for a CMS that reads that format; the caller frees. Keys that this CMS
- * does not know are left out; those nobody knows are kept in cms_ranking.toml of 1.6 only,
- * since the older readers end at one. NULL counts as an empty table.
+ * The table as text for a CMS that reads that format; the caller frees. Keys that this
+ * CMS does not know are left out; those nobody knows are kept in cms_ranking.toml of 1.6
+ * only, since the older readers end at one. NULL counts as an empty table.
  */
 char *ranking_file_write(const struct value *ranking, enum cms_format format);
 
