@@ -23,6 +23,7 @@ static const struct {
 	const char *value; /* as value_to_json() writes it */
 } readable[] = {
 	{ "{}", "{}" },
+	{ "{ \"a\" : [ ] , \"b\" : { } }", "{\"a\":[],\"b\":{}}" },
 	{ "{\"a\": NaN}", "{\"a\":{\"$float\":\"nan\"}}" },
 	{ "{\"a\":[Infinity,-Infinity , NaN]}",
 	  "{\"a\":[{\"$float\":\"inf\"},{\"$float\":\"-inf\"},{\"$float\":\"nan\"}]}" },

@@ -23,10 +23,11 @@ const char *ranking_file_name(enum cms_format format);
 
 /*
  * Reads a file's text; *ret_format is JSON or TOML, told by the first character that
- * is not blank (files of summer 2025 look like those of 1.6, so they count as TOML). An empty file is legal: all defaults. Refuses CMS's main file,
- * port 0 (a random one to CMS), in JSON also keys that RankingWebServer does not know,
- * because it ends at one, and null where it has no meaning. Errors begin with "line L"
- * where a line is known. 0 or -EINVAL.
+ * is not blank (files of summer 2025 look like those of 1.6, so they count as TOML). An
+ * empty file is legal: all defaults. Refuses CMS's main file, port 0 (a random one to
+ * CMS), in JSON also keys that RankingWebServer does not know, because it ends at one,
+ * and null where it has no meaning. Errors begin with "line L" where a line is known.
+ * 0 or -EINVAL.
  */
 int ranking_file_parse(const char *text, size_t len, enum cms_format *ret_format,
 		       struct value **ret, struct err *err);
