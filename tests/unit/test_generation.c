@@ -146,6 +146,37 @@ static void digest_has_known_values(void **state)
 			    "d276d5e57814dbac0a567df7f606ffe9dfeba21b6973f0d06bf976d91f0ac7a5");
 }
 
+static void current_comes_back_as_it_was(void **state)
+{
+	static const uint64_t cluster_ids[] = { 0, 1, (uint64_t)INT64_MAX + 1, UINT64_MAX };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cluster_ids); i++) {
+		struct current before = { .epoch = 2,
+					  .sequence = 3,
+					  .folded = INT64_MAX,
+					  .cluster_id = cluster_ids[i],
+					  .restored = i % 2 };
+		struct current after;
+		struct err err = { 0 };
+
+		(void)snprintf(before.name, sizeof(before.name), "a_core_0003-0123abcd");
+		memset(before.digest, 'a', sizeof(before.digest) - 1);
+		CLEAN(str) char *json = current_to_json(&before);
+		const struct store_kv kv = { .value = json, .value_len = strlen(json) };
+
+		if (current_from_kv(&kv, &after, &err) < 0)
+			fail_msg("%s: %s", json, err.msg);
+		assert_true(after.cluster_id == before.cluster_id);
+		assert_int_equal(after.restored, before.restored);
+		assert_int_equal(after.epoch, 2);
+		assert_int_equal(after.sequence, 3);
+		assert_true(after.folded == INT64_MAX);
+		assert_string_equal(after.name, before.name);
+		assert_string_equal(after.digest, before.digest);
+	}
+}
+
 /* ---- vectors made elsewhere: tests/data/digest ----------------------------- */
 
 static const char vector_directory[] = "/cms/configs/x/";
@@ -375,6 +406,7 @@ int main(void)
 		cmocka_unit_test(keys_come_back_as_the_same_generation),
 		cmocka_unit_test(every_damage_is_noticed),
 		cmocka_unit_test(digest_has_known_values),
+		cmocka_unit_test(current_comes_back_as_it_was),
 		cmocka_unit_test(digests_are_those_of_the_vectors),
 		cmocka_unit_test(newer_schema_says_upgrade),
 		cmocka_unit_test(rendering_names_addresses),
