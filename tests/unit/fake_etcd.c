@@ -94,9 +94,9 @@ static uint64_t chance(struct fake_etcd *fake)
 	return z ^ (z >> 31);
 }
 
-static bool has_bad_luck(struct fake_etcd *fake)
+static bool has_bad_luck(struct fake_etcd *fake, unsigned int times)
 {
-	return fake->permille && chance(fake) % 1000 < fake->permille;
+	return fake->permille && chance(fake) % 1000 < fake->permille * times;
 }
 
 /* ---- JSON -------------------------------------------------------------------- */
@@ -581,7 +581,7 @@ static void push_events(struct fake_etcd *fake)
 		next = watch->next;
 		if (watch->muted || !has_events(watch))
 			continue;
-		if (has_bad_luck(fake)) {
+		if (has_bad_luck(fake, 1)) {
 			break_watch(fake, watch);
 			continue;
 		}
@@ -700,8 +700,8 @@ static struct deferred *defer(struct fake_etcd *fake, struct fake_exchange *exch
 	return deferred;
 }
 
-/* Waits that cost a client its whole patience are rarer than the rest. */
-static enum fake_fault draw_fault(struct fake_etcd *fake)
+/* Waits that cost a client its whole patience are rarer than the rest; writes suffer most. */
+static enum fake_fault draw_fault(struct fake_etcd *fake, const char *body)
 {
 	static const enum fake_fault faults[] = {
 		FAKE_LOST_BEFORE, FAKE_LOST_BEFORE, FAKE_LOST_AFTER, FAKE_LOST_AFTER,
@@ -710,7 +710,7 @@ static enum fake_fault draw_fault(struct fake_etcd *fake)
 		FAKE_SLOW,	  FAKE_SLOW,	    FAKE_SLOW,
 	};
 
-	if (!has_bad_luck(fake))
+	if (!has_bad_luck(fake, strstr(body, "request_put") ? 3 : 1))
 		return FAKE_DONE;
 	return faults[chance(fake) % ARRAY_LEN(faults)];
 }
@@ -782,7 +782,7 @@ static void on_request(void *ctx, struct fake_exchange *exchange)
 		start_watch(fake, exchange);
 		return;
 	}
-	const enum fake_fault fault = draw_fault(fake);
+	const enum fake_fault fault = draw_fault(fake, exchange->body);
 
 	fake->faults[fault]++;
 	if (is_carried_out(fault))

@@ -41,8 +41,8 @@ const char *fake_etcd_url(const struct fake_etcd *fake, size_t member);
 struct memory_store *fake_etcd_store(struct fake_etcd *fake);
 
 /*
- * From now on `permille` of the requests, and of the events on watches, meet a fault, chosen by the
- * seed; 0 = all goes well again (what is late still comes).
+ * From now on `permille` of the requests, thrice as many of the writes, and as many of the events
+ * on watches, meet a fault, chosen by the seed; 0 = all goes well again (what is late still comes).
  */
 void fake_etcd_misbehave(struct fake_etcd *fake, uint64_t seed, unsigned int permille);
 

@@ -21,7 +21,7 @@
 
 #define NODES 5
 #define MEMBERS 3
-#define BAD_MS 6000 /* as long as all goes badly */
+#define BAD_MS 5000 /* as long as all goes badly */
 #define EDIT_EVERY_MS 150
 #define EDITS_MAX 64
 #define DEADLINE_MS 60000
