@@ -33,6 +33,7 @@ void agreement_edit_init(struct agreement_edit *edit, const struct agreement_inp
 		edit->kind = AGREEMENT_EDIT_ACCEPT;
 	if (in->kind == AGREEMENT_INPUT_PUBLISH)
 		edit->kind = AGREEMENT_EDIT_PUBLISH;
+	edit->edits.at_once = in->edits && in->edits->at_once;
 	for (size_t i = 0; in->edits && i < in->edits->len; i++)
 		edits_add(&edit->edits, in->edits->items[i].path, in->edits->items[i].old,
 			  in->edits->items[i].wanted);
@@ -299,7 +300,7 @@ void agreement_snapshot_done(struct agreement *a, const struct agreement_input *
 		return;
 	}
 	a->snapshot_revision = in->reply->revision;
-	agreement_find_rank(a);
+	agreement_find_rank(a, in->reply->revision);
 	if (agreement_wants_restore(a) && !seen.directories) {
 		agreement_enter_snapshot(a); /* it was asked for while this was under way */
 	} else if (agreement_wants_restore(a)) {

@@ -140,7 +140,7 @@ void agreement_read_done(struct agreement *a, const struct agreement_input *in)
 	const int r = agreement_reply_read(a, in->reply, &seen, &err);
 
 	if (a->read_all)
-		agreement_find_rank(a);
+		agreement_find_rank(a, in->reply->revision);
 	keep_watch(a, in->reply, was_watching && known != a->seen.mod_revision);
 	/* Perhaps one of the three: only with all of them at hand that can be told. */
 	if (!a->read_all && seen.among_oldest && a->now_ms >= a->duty.look_again_ms)

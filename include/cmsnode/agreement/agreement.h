@@ -180,6 +180,7 @@ const struct current *agreement_current(const struct agreement *agreement);
  */
 const struct registrations *agreement_registrations(const struct agreement *agreement);
 
+const char *agreement_prefix(const struct agreement *agreement);
 const struct registration *agreement_self(const struct agreement *agreement);
 
 bool agreement_is_registered(const struct agreement *agreement);
