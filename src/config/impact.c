@@ -94,7 +94,7 @@ uint32_t impact_readers(const struct config_key *key, enum cms_format format)
 {
 	const bool toml = format == CMS_FORMAT_TOML;
 
-	if ((toml && !key->in_toml) || (format == CMS_FORMAT_JSON && !key->in_json))
+	if (!config_key_is_in(key, format))
 		return 0;
 	/* 1.6 warns of any value but its only one, and has no PrintingService. */
 	if (toml && str_eq(key->path, "sandbox.sandbox_implementation"))
