@@ -33,6 +33,7 @@ void agreement_edit_init(struct agreement_edit *edit, const struct agreement_inp
 		edit->kind = AGREEMENT_EDIT_ACCEPT;
 	if (in->kind == AGREEMENT_INPUT_PUBLISH)
 		edit->kind = AGREEMENT_EDIT_PUBLISH;
+	edit->edits.at_once = in->edits && in->edits->at_once;
 	for (size_t i = 0; in->edits && i < in->edits->len; i++)
 		edits_add(&edit->edits, in->edits->items[i].path, in->edits->items[i].old,
 			  in->edits->items[i].wanted);

@@ -200,6 +200,8 @@ void agreement_accept_generation(struct agreement *a, struct generation *generat
 	if (generation != a->agreed)
 		generation_free(a->agreed);
 	a->agreed = generation;
+	/* Not carried out, or passed by: in a restored store it would be found, and be no news. */
+	generation_free(steal(a->pushed));
 	a->held = false;
 	a->behind = false;
 	agreement_note_applied(a);

@@ -300,6 +300,9 @@ static enum agreement_saw saw_current(struct agreement *a, const struct store_ev
 {
 	struct current seen = { 0 };
 
+	/* A read or a swap may be ahead of the watch; revisions go back after a gap only. */
+	if (event->kv.mod_revision < a->seen.mod_revision)
+		return AGREEMENT_SAW_NOTHING;
 	if (!event->deleted && current_from_kv(&event->kv, &seen, NULL) < 0)
 		return AGREEMENT_SAW_DOUBT;
 	a->seen = seen;

@@ -194,6 +194,8 @@ char *generation_meta_to_json(const struct generation_meta *meta)
 	json_add_str(json, "reason", meta->reason);
 	if (meta->changes.len)
 		json_add_str_list(json, "changes", &meta->changes);
+	if (meta->at_once)
+		json_add_bool(json, "at_once", true);
 	json_add_int(json, "created_at", meta->created_at);
 	json_add_int(json, "schema", meta->schema);
 	json_add_int(json, "entries", meta->entries);
@@ -302,6 +304,7 @@ static int read_meta(const struct store_kv *kv, struct generation_meta *meta, st
 	replace_text(&meta->author, json_get_str(json, "author"));
 	replace_text(&meta->reason, json_get_str(json, "reason"));
 	read_changes(json, meta);
+	meta->at_once = json_get_bool(json, "at_once", false);
 	if (json_get_int64(json, "schema", &meta->schema) < 0 ||
 	    json_get_int64(json, "entries", &meta->entries) < 0 ||
 	    json_get_int64(json, "created_at", &meta->created_at) < 0 || !format ||

@@ -140,6 +140,7 @@ static const struct boxes {
 } boxes[] = {
 	{ CMS_FORMAT_TOML, 64, true, "CMS 1.6 gives" },
 	{ CMS_FORMAT_JSON, 100, true, "CMS 1.4 and 1.5 give" },
+	{ CMS_FORMAT_FLAT_TOML, 100, true, "CMS of summer 2025 gives" },
 	{ CMS_FORMAT_JSON, 10, false, "CMS 1.2 and 1.3 give" },
 };
 

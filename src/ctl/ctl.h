@@ -34,7 +34,7 @@ struct ctl {
 	bool ranking;
 	int64_t lines;
 	const char *message; /* NULL: none */
-	const char *format; /* "toml", "json" or NULL */
+	const char *format; /* "toml", "json", "flat-toml" or NULL */
 	const char *const *words; /* what stands behind the verb */
 	size_t words_len;
 };

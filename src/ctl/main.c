@@ -147,7 +147,7 @@ static const struct command_row {
 	{ "plan", NULL, ctl_plan, BIT(OPTION_JSON), 1, SIZE_MAX, "plan FILE | KEY=VALUE... [--json]",
 	  "what a change would start, stop and restart, and on which node" },
 	{ "config", "export", ctl_config_export, BIT(OPTION_FORMAT) | BIT(OPTION_RANKING), 0, 0,
-	  "config export [--format toml|json] [--ranking]", "the file as CMS reads it, with secrets" },
+	  "config export [--format toml|json|flat-toml] [--ranking]", "the file as CMS reads it, with secrets" },
 	{ "config", "check", ctl_config_check, BIT(OPTION_JSON), 1, SIZE_MAX,
 	  "config check FILE... [--json]", "what is wrong with a file; needs no daemon" },
 	{ "service", "list", ctl_service_list, BIT(OPTION_JSON), 0, 0, "service list [--json]",

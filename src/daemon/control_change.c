@@ -297,13 +297,15 @@ void control_config_apply(struct node *node, struct control_request *request, co
 	if (!control_agreed(node, request))
 		return;
 	(void)json_get_int64(body, "plan", &id);
-	const struct change_plan *plan = recall(&node->plans, id);
+	struct change_plan *plan = recall(&node->plans, id);
 
-	if (!plan)
+	if (!plan) {
 		control_fail(request, ERR_CONFLICT, "this plan is too old: plan the change again");
-	else if (check_operators_file(node, &err) < 0)
+	} else if (check_operators_file(node, &err) < 0) {
 		control_fail(request, err.code, "%s", err.msg);
-	else
+	} else {
+		plan->edits.at_once = json_get_bool(body, "at_once", false);
 		agreement_driver_edit(node->driver, &plan->edits, "operator",
 				      message ? message : plan->reason, control_on_edited, request);
+	}
 }

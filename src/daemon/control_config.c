@@ -176,7 +176,7 @@ void control_config_export(struct node *node, struct control_request *request, c
 	const char *wanted = json_get_str(body, "format");
 	enum cms_format format = generation->meta.format;
 	if (wanted && cms_format_parse(wanted, &format) < 0) {
-		control_fail(request, ERR_USAGE, "format '%.40s': toml or json is wanted", wanted);
+		control_fail(request, ERR_USAGE, "format '%.40s': toml, json or flat-toml is wanted", wanted);
 		return;
 	}
 	CLEAN(value) struct value *document = generation_render(generation);

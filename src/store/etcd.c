@@ -26,8 +26,8 @@ static void etcd_destroy(struct etcd_store *etcd)
 {
 	etcd_calls_fini(etcd);
 	etcd_watch_free(etcd->watch);
-	etcd_http_fini(etcd);
 	etcd_endpoints_fini(etcd);
+	etcd_http_fini(etcd);
 	free(etcd);
 }
 
@@ -72,6 +72,7 @@ static void etcd_status(const struct store *store, struct store_status *ret)
 		.revision = watched > etcd->revision ? watched : etcd->revision,
 		.last_contact_ms = etcd->last_contact_ms,
 		.trouble = *etcd->trouble ? etcd->trouble : etcd_watch_trouble(etcd->watch),
+		.version = *etcd->version ? etcd->version : NULL,
 		.counters = etcd->counters,
 	};
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmsnode/base/clock.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/store/etcd_codec.h"
 
@@ -15,6 +16,7 @@
 
 #define REPLY_MAX_BYTES ((size_t)64 << 20)
 #define PUSH_MIN_BYTES ((size_t)256 << 10)
+#define SLOW_MS 250 /* a request that takes longer must not keep others waiting */
 
 struct etcd_call {
 	struct etcd_call *next;
@@ -22,6 +24,7 @@ struct etcd_call {
 	struct store_request *request;
 	char *body;
 	uint64_t tried; /* bit per endpoint */
+	uint64_t tried_before; /* the last one */
 	struct etcd_watch_mark mark; /* of the stream that this probe is to prove */
 	bool proves;
 	store_reply_fn *done;
@@ -84,42 +87,111 @@ static size_t endpoint_for_call(struct etcd_store *etcd, struct etcd_call *call)
 	if (call->request->probe && !call->tried)
 		endpoint = etcd_watch_to_prove(etcd->watch, &call->mark);
 	call->proves = endpoint != ETCD_NO_ENDPOINT;
-	if (!call->proves)
-		return etcd_endpoint_pick(etcd, call->tried);
-	call->tried = UINT64_MAX;
-	return endpoint;
+	return call->proves ? endpoint : etcd_endpoint_pick(etcd, call->tried);
 }
 
-/* False if no endpoint is left for it. */
-static bool start_call(struct etcd_store *etcd, struct etcd_call *call)
+enum start { STARTED, WAITS, NOWHERE };
+
+static enum start start_call(struct etcd_store *etcd, struct etcd_call *call)
 {
 	const size_t endpoint = endpoint_for_call(etcd, call);
 	if (endpoint == ETCD_NO_ENDPOINT)
-		return false;
+		return NOWHERE;
+	if (!etcd_server_is_known(etcd, endpoint))
+		return WAITS;
+	/* Beside another one it needs a connection more, and the first proves the server. */
+	call->transfer.kept_only =
+		!etcd->endpoints.items[endpoint].fresh && etcd->calls.in_flight_len == 0;
+	etcd->endpoints.items[endpoint].fresh = false;
 	call->transfer.endpoint = endpoint;
-	call->tried |= (uint64_t)1 << endpoint;
+	call->tried_before = call->tried;
+	call->tried = call->proves ? UINT64_MAX : call->tried | (uint64_t)1 << endpoint;
+	etcd->calls.in_flight[etcd->calls.in_flight_len++] = call;
 	etcd_transfer_start(etcd, &call->transfer);
-	return true;
+	return STARTED;
+}
+
+static void queue_last(struct etcd_calls *calls, struct etcd_call *call)
+{
+	*calls->queue_end = call;
+	calls->queue_end = &call->next;
+}
+
+static void queue_first(struct etcd_calls *calls, struct etcd_call *call)
+{
+	call->next = calls->queue;
+	if (!calls->queue)
+		calls->queue_end = &call->next;
+	calls->queue = call;
+}
+
+static struct etcd_call *take_first(struct etcd_calls *calls)
+{
+	struct etcd_call *call = calls->queue;
+
+	calls->queue = call->next;
+	call->next = NULL;
+	if (!calls->queue)
+		calls->queue_end = &calls->queue;
+	return call;
+}
+
+static void turn_in(struct etcd_store *etcd, double seconds)
+{
+	ev_timer_stop(etcd->loop, &etcd->calls.turn);
+	ev_now_update(etcd->loop);
+	ev_timer_set(&etcd->calls.turn, seconds, 0.0);
+	ev_timer_start(etcd->loop, &etcd->calls.turn);
+}
+
+/* Until another may be started beside those in flight; INT64_MAX: not before one of them ends. */
+static int64_t must_wait_ms(const struct etcd_calls *calls)
+{
+	const int64_t now_ms = clock_now_ms();
+	int64_t wait_ms = 0;
+
+	if (calls->in_flight_len == ETCD_IN_FLIGHT_MAX)
+		return INT64_MAX;
+	for (size_t i = 0; i < calls->in_flight_len; i++) {
+		const int64_t left_ms = calls->in_flight[i]->transfer.started_ms + SLOW_MS - now_ms;
+
+		if (left_ms > wait_ms)
+			wait_ms = left_ms;
+	}
+	return wait_ms;
 }
 
 void etcd_calls_start(struct etcd_store *etcd)
 {
-	while (etcd->calls.queue && etcd->calls.in_flight_len < ETCD_IN_FLIGHT_MAX &&
-	       !etcd->dying) {
-		struct etcd_call *call = etcd->calls.queue;
+	while (etcd->calls.queue && !etcd->dying) {
+		const int64_t wait_ms = must_wait_ms(&etcd->calls);
 
-		etcd->calls.queue = call->next;
-		if (!etcd->calls.queue)
-			etcd->calls.queue_end = &etcd->calls.queue;
-		if (start_call(etcd, call)) {
-			etcd->calls.in_flight[etcd->calls.in_flight_len++] = call;
-			continue;
+		if (wait_ms) {
+			if (wait_ms != INT64_MAX)
+				turn_in(etcd, (double)wait_ms / 1000.0);
+			return;
 		}
+		struct etcd_call *call = take_first(&etcd->calls);
 		struct store_reply reply;
 
-		etcd_endpoints_unreachable(etcd, &reply);
-		finish_call(etcd, call, &reply);
+		switch (start_call(etcd, call)) {
+		case STARTED:
+			break;
+		case WAITS:
+			queue_first(&etcd->calls, call);
+			return;
+		case NOWHERE:
+			etcd_endpoints_unreachable(etcd, &reply);
+			finish_call(etcd, call, &reply);
+			break;
+		}
 	}
+}
+
+void etcd_calls_avoid(struct etcd_store *etcd, size_t endpoint)
+{
+	for (struct etcd_call *call = etcd->calls.queue; call; call = call->next)
+		call->tried |= (uint64_t)1 << endpoint;
 }
 
 static void forget_in_flight(struct etcd_store *etcd, const struct etcd_call *call)
@@ -152,6 +224,7 @@ static void note_reply(struct etcd_store *etcd, const struct store_reply *reply)
 
 static void finish_call(struct etcd_store *etcd, struct etcd_call *call, struct store_reply *reply)
 {
+	reply->restored = etcd->restored;
 	note_reply(etcd, reply);
 	count_reply(etcd, call->request, reply);
 	/* A probe's answer may have ended the watch, and its owner the store. */
@@ -187,6 +260,15 @@ static void blame_endpoint(struct etcd_store *etcd, struct etcd_call *call,
 			     end->delivered ? reply->text : end->text);
 }
 
+/* Nothing was done: the server is asked again, and then this begins anew. */
+static void ask_again(struct etcd_store *etcd, struct etcd_call *call)
+{
+	etcd_server_forget(etcd, call->transfer.endpoint);
+	call->tried = call->tried_before;
+	forget_in_flight(etcd, call);
+	queue_first(&etcd->calls, call);
+}
+
 static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transfer_end *end)
 {
 	struct etcd_call *call =
@@ -195,14 +277,21 @@ static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transf
 	const bool failed = (!end->delivered && !end->too_large) || end->http_status >= 500;
 	struct store_reply reply;
 
+	if (end->not_kept) {
+		ask_again(etcd, call);
+		return;
+	}
 	fill_answer(etcd, call, end, &reply);
 	etcd->counters.failures += reply.outcome == STORE_UNKNOWN;
 	if (!failed) {
 		etcd_endpoint_answered(etcd, transfer->endpoint);
 	} else {
 		blame_endpoint(etcd, call, end, &reply);
-		if (is_repeatable(call->request) && start_call(etcd, call)) {
+		if (is_repeatable(call->request) &&
+		    etcd_endpoint_pick(etcd, call->tried) != ETCD_NO_ENDPOINT) {
 			store_reply_fini(&reply);
+			forget_in_flight(etcd, call);
+			queue_first(&etcd->calls, call);
 			return;
 		}
 		if (etcd_endpoints_all_fail(etcd))
@@ -237,27 +326,16 @@ void etcd_calls_init(struct etcd_store *etcd)
 void etcd_calls_add(struct etcd_store *etcd, struct store_request *request, store_reply_fn *done,
 		    void *ctx)
 {
-	struct etcd_calls *calls = &etcd->calls;
-	struct etcd_call *call = call_new(request, done, ctx);
-
-	*calls->queue_end = call;
-	calls->queue_end = &call->next;
-	if (ev_is_active(&calls->turn))
-		return;
-	ev_timer_set(&calls->turn, 0.0, 0.0);
-	ev_timer_start(etcd->loop, &calls->turn);
+	queue_last(&etcd->calls, call_new(request, done, ctx));
+	turn_in(etcd, 0.0);
 }
 
 void etcd_calls_fini(struct etcd_store *etcd)
 {
 	struct etcd_calls *calls = &etcd->calls;
 
-	while (calls->queue) {
-		struct etcd_call *call = calls->queue;
-
-		calls->queue = call->next;
-		call_free(call);
-	}
+	while (calls->queue)
+		call_free(take_first(calls));
 	for (size_t i = 0; i < calls->in_flight_len; i++)
 		call_free(calls->in_flight[i]);
 	ev_timer_stop(etcd->loop, &calls->turn);

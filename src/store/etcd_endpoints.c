@@ -114,6 +114,7 @@ void etcd_endpoint_failed(struct etcd_store *etcd, size_t endpoint, int64_t star
 	struct etcd_endpoint *failed = &etcd->endpoints.items[endpoint];
 	const int64_t now_ms = clock_now_ms();
 
+	etcd_server_forget(etcd, endpoint);
 	(void)snprintf(failed->error, sizeof(failed->error), "%s", text);
 	/* Several exchanges that die together are one failure. */
 	if (!failed->failures || (!is_held(failed, now_ms) && started_ms >= failed->failed_ms)) {
@@ -199,7 +200,7 @@ int etcd_endpoints_init(struct etcd_store *etcd, const struct str_list *urls, st
 	if (urls->len == 0 || urls->len > ETCD_ENDPOINTS_MAX)
 		return err_set(err, -EINVAL, "%zu etcd endpoints are given, 1 to %d are possible",
 			       urls->len, ETCD_ENDPOINTS_MAX);
-	endpoints->items = xcalloc(urls->len, sizeof(*endpoints->items));
+	endpoints->items = xcalloc(ETCD_ENDPOINTS_MAX, sizeof(*endpoints->items));
 	for (size_t i = 0; i < urls->len; i++) {
 		const int r = add_endpoint(endpoints, urls->items[i], err);
 		if (r < 0)
@@ -212,8 +213,12 @@ int etcd_endpoints_init(struct etcd_store *etcd, const struct str_list *urls, st
 void etcd_endpoints_fini(struct etcd_store *etcd)
 {
 	for (size_t i = 0; i < etcd->endpoints.len; i++) {
-		free(etcd->endpoints.items[i].url);
-		free(etcd->endpoints.items[i].name);
+		struct etcd_endpoint *endpoint = &etcd->endpoints.items[i];
+
+		etcd_transfer_stop(&endpoint->asking);
+		buf_fini(&endpoint->asking.reply);
+		free(endpoint->url);
+		free(endpoint->name);
 	}
 	free(etcd->endpoints.items);
 }

@@ -5,6 +5,7 @@
  *     etcd.c            the backend as the store sees it; what its parts share
  *     etcd_calls.c      requests: the queue, where each goes, what came of it
  *     etcd_watch.c      the one watch stream
+ *     etcd_server.c     what is asked of a server before it is used
  *     etcd_endpoints.c  the list of endpoints, and which of them is used
  *     etcd_transfer.c   one HTTP exchange: libcurl on the loop
  *
@@ -42,6 +43,7 @@ enum etcd_transfer_kind {
 struct etcd_transfer_end {
 	bool delivered; /* a whole HTTP answer came */
 	bool too_large; /* more bytes than reply.max: dropped by us */
+	bool not_kept; /* kept_only, and there was no connection: nothing was done */
 	int http_status; /* 0: none came */
 	char text[160]; /* !delivered: why, for a person */
 };
@@ -54,6 +56,8 @@ struct etcd_transfer {
 	size_t body_len;
 	/* may libcurl send it again when a kept connection turns out dead? */
 	bool resendable;
+	/* at the end of a kept connection is the server that was asked; a new one may be another */
+	bool kept_only;
 	size_t endpoint;
 	struct buf reply; /* with its ceiling; what came so far */
 	void (*on_end)(struct etcd_transfer *transfer, const struct etcd_transfer_end *end);
@@ -64,6 +68,7 @@ struct etcd_transfer {
 	size_t body_at;
 	int64_t started_ms;
 	bool too_large;
+	bool not_kept;
 };
 
 /* libcurl and the loop, as one. */
@@ -81,6 +86,10 @@ void etcd_transfer_start(struct etcd_store *etcd, struct etcd_transfer *transfer
 void etcd_transfer_stop(struct etcd_transfer *transfer); /* not running: nothing happens */
 int etcd_transfer_status(const struct etcd_transfer *transfer); /* HTTP status so far, 0 if none */
 
+/* Why there is no usable answer, for a person: no answer at all, or what it says. */
+void etcd_transfer_failure(const struct etcd_transfer *transfer,
+			   const struct etcd_transfer_end *end, char *text, size_t size);
+
 /* ---- endpoints: etcd_endpoints.c ------------------------------------------ */
 
 struct etcd_endpoint {
@@ -90,10 +99,17 @@ struct etcd_endpoint {
 	int64_t failed_ms;
 	int64_t held_until_ms;
 	char error[160];
+
+	/* etcd_server.c's. */
+	bool known; /* asked since its connections last ended */
+	bool fresh; /* known, and not used since */
+	size_t api;
+	int64_t suspected; /* a revision for which its log looked too short, 0 = none */
+	struct etcd_transfer asking;
 };
 
 struct etcd_endpoints {
-	struct etcd_endpoint *items;
+	struct etcd_endpoint *items; /* ETCD_ENDPOINTS_MAX of them, of which `len` are used */
 	size_t len;
 	size_t current; /* where requests go */
 };
@@ -124,9 +140,24 @@ bool etcd_endpoints_all_fail(const struct etcd_store *etcd);
 /* STORE_UNKNOWN, with what each one said. */
 void etcd_endpoints_unreachable(const struct etcd_store *etcd, struct store_reply *ret);
 
+/* ---- servers: etcd_server.c ------------------------------------------------ */
+
+/*
+ * May it be used? If not, it is being asked now; etcd_calls_start() and
+ * etcd_watch_endpoint_known() or _failed() follow.
+ */
+bool etcd_server_is_known(struct etcd_store *etcd, size_t endpoint);
+/* Its connection ended: whatever answers there next is to be asked again. */
+void etcd_server_forget(struct etcd_store *etcd, size_t endpoint);
+const char *etcd_server_api(const struct etcd_store *etcd, size_t endpoint); /* "/v3" */
+
 /* ---- calls: etcd_calls.c -------------------------------------------------- */
 
-#define ETCD_IN_FLIGHT_MAX 8
+/*
+ * One kept connection does for the requests; another is opened only beside one that takes long, so
+ * that a lease is renewed in time.
+ */
+#define ETCD_IN_FLIGHT_MAX 2
 
 struct etcd_calls {
 	struct ev_timer turn; /* starts what is queued */
@@ -141,16 +172,18 @@ void etcd_calls_fini(struct etcd_store *etcd);
 void etcd_calls_add(struct etcd_store *etcd, struct store_request *request, store_reply_fn *done,
 		    void *ctx);
 void etcd_calls_start(struct etcd_store *etcd); /* what is queued and can be started */
+void etcd_calls_avoid(struct etcd_store *etcd, size_t endpoint); /* with what is queued now */
 
 /* ---- the watch: etcd_watch.c ---------------------------------------------- */
 
 /*
- *                 start()            timer            all created
- *     CLOSED ---------------> WAITING -----> OPENING -------------> OPEN
- *       ^                        ^              |                     |
- *       |                        +--- lost -----+------- lost --------+
- *       +------------------------ gap ----------+------- gap ---------+
+ *               start()          timer         known         all created
+ *     CLOSED ------------> WAITING -----> ASKING -----> OPENING ----------> OPEN
+ *       ^                     ^             |              |                  |
+ *       |                     +--- lost ----+----- lost ---+------ lost ------+
+ *       +---------------------- gap -----------------------+------ gap -------+
  *
+ * ASKING: until the server is known; it is passed at once if it is.
  * lost: the stream ended but can be taken up at the next revision, so nothing
  * was missed. gap: something may have been missed; the owner is told once, and
  * starts again after having read.
@@ -182,6 +215,9 @@ size_t etcd_watch_to_prove(const struct etcd_watch *watch, struct etcd_watch_mar
 void etcd_watch_probed(struct etcd_watch *watch, const struct etcd_watch_mark *mark,
 		       const struct store_reply *reply);
 
+/* It may be used now: a watch that is ASKING for it goes on. */
+void etcd_watch_endpoint_known(struct etcd_watch *watch, size_t endpoint);
+
 /* Requests to that endpoint fail: a stream from it is no longer believed. */
 void etcd_watch_endpoint_failed(struct etcd_watch *watch, size_t endpoint);
 
@@ -203,6 +239,8 @@ struct etcd_store {
 	int64_t last_contact_ms;
 	int64_t revision;
 	uint64_t cluster_id;
+	char version[24]; /* of the server asked last, "" = not known */
+	bool restored; /* as store_reply.restored */
 	char trouble[256];
 	struct store_counters counters;
 };

@@ -17,11 +17,11 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
 
+#include "etcd_codec_internal.h"
 #include "etcd_internal.h"
 
-#define API_PREFIX "/v3"
 #define CONNECT_TIMEOUT_MS 1500L
-#define KEPT_CONNECTIONS 4L
+#define KEPT_CONNECTIONS 2L /* the watch, and one for requests */
 
 /* One socket of libcurl's. */
 struct etcd_socket {
@@ -41,10 +41,14 @@ static const struct {
 
 /* ---- libcurl on libev -------------------------------------------------- */
 
-static const char *curl_reason(CURL *easy, CURLcode code, char *text, size_t size)
+static const char *curl_reason(const struct etcd_transfer *transfer, CURLcode code, char *text,
+			       size_t size)
 {
+	CURL *easy = transfer->easy;
 	long os_error = 0;
 
+	if (transfer->not_kept)
+		code = CURLE_SEND_FAIL_REWIND;
 	switch ((int)code) {
 	case CURLE_COULDNT_CONNECT:
 		(void)curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_error);
@@ -67,16 +71,18 @@ static const char *curl_reason(CURL *easy, CURLcode code, char *text, size_t siz
 
 static void end_transfer(struct etcd_transfer *transfer, CURLcode code)
 {
-	struct etcd_transfer_end end = { .too_large = transfer->too_large };
+	/* Wanted a new connection: from the beginning, or because the kept one died under it? */
+	const bool untouched = !transfer->body_at || transfer->resendable;
+	struct etcd_transfer_end end = { .too_large = transfer->too_large,
+					 .not_kept = transfer->not_kept && untouched };
 	char text[sizeof(end.text)];
 
 	end.http_status = etcd_transfer_status(transfer);
 	end.delivered = code == CURLE_OK && end.http_status != 0;
 	if (!end.delivered)
 		(void)snprintf(end.text, sizeof(end.text), "%s",
-			       code == CURLE_OK ?
-				       "no HTTP answer" :
-				       curl_reason(transfer->easy, code, text, sizeof(text)));
+			       code == CURLE_OK ? "no HTTP answer" :
+						  curl_reason(transfer, code, text, sizeof(text)));
 	etcd_transfer_stop(transfer);
 	transfer->on_end(transfer, &end);
 }
@@ -186,8 +192,13 @@ static int curl_made_socket(void *data, curl_socket_t fd, curlsocktype purpose)
 		{ IPPROTO_TCP, TCP_USER_TIMEOUT, 8000 },
 	};
 
-	(void)data;
+	struct etcd_transfer *transfer = data;
+
 	(void)purpose;
+	if (transfer->kept_only) {
+		transfer->not_kept = true;
+		return CURL_SOCKOPT_ERROR;
+	}
 	for (size_t i = 0; i < ARRAY_LEN(options); i++)
 		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
 				 sizeof(options[i].value));
@@ -230,8 +241,6 @@ static int curl_wants_rewind(void *ctx, curl_off_t offset, int origin)
 
 	if (origin != SEEK_SET || offset != 0 || (transfer->body_at && !transfer->resendable))
 		return CURL_SEEKFUNC_FAIL;
-	if (transfer->body_at)
-		transfer->etcd->counters.requests++;
 	transfer->body_at = 0;
 	return CURL_SEEKFUNC_OK;
 }
@@ -248,6 +257,7 @@ static void set_callbacks(CURL *easy, struct etcd_transfer *transfer)
 	(void)curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, curl_wants_rewind);
 	(void)curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer);
 	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, curl_made_socket);
+	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, transfer);
 }
 
 static CURL *new_easy(struct etcd_store *etcd, struct etcd_transfer *transfer)
@@ -255,9 +265,8 @@ static CURL *new_easy(struct etcd_store *etcd, struct etcd_transfer *transfer)
 	CURL *easy = curl_easy_init();
 	if (!easy)
 		abort(); /* no memory */
-	CLEAN(str) char *url =
-		xasprintf("%s" API_PREFIX "%s", etcd->endpoints.items[transfer->endpoint].url,
-			  transfer->path);
+	CLEAN(str) char *url = xasprintf("%s%s%s", etcd->endpoints.items[transfer->endpoint].url,
+					 etcd_server_api(etcd, transfer->endpoint), transfer->path);
 
 	(void)curl_easy_setopt(easy, CURLOPT_URL, url);
 	(void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
@@ -271,8 +280,10 @@ static CURL *new_easy(struct etcd_store *etcd, struct etcd_transfer *transfer)
 	(void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, etcd->http.headers[transfer->kind]);
 	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
 	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, transfer_kinds[transfer->kind].timeout_ms);
-	(void)curl_easy_setopt(easy, CURLOPT_FORBID_REUSE,
-			       transfer->kind == ETCD_TRANSFER_WATCH ? 1L : 0L);
+	const long own_connection = transfer->kind == ETCD_TRANSFER_WATCH;
+
+	(void)curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, own_connection);
+	(void)curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, own_connection);
 	set_callbacks(easy, transfer);
 	return easy;
 }
@@ -282,6 +293,7 @@ void etcd_transfer_start(struct etcd_store *etcd, struct etcd_transfer *transfer
 	transfer->etcd = etcd;
 	transfer->body_at = 0;
 	transfer->too_large = false;
+	transfer->not_kept = false;
 	transfer->started_ms = clock_now_ms();
 	etcd->counters.requests++;
 	buf_fini(&transfer->reply);
@@ -305,6 +317,19 @@ int etcd_transfer_status(const struct etcd_transfer *transfer)
 	if (transfer->easy)
 		(void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 	return (int)status;
+}
+
+void etcd_transfer_failure(const struct etcd_transfer *transfer,
+			   const struct etcd_transfer_end *end, char *text, size_t size)
+{
+	struct etcd_codec_error error;
+
+	if (!end->delivered) {
+		(void)snprintf(text, size, "%s", end->text);
+		return;
+	}
+	etcd_codec_read_failure(buf_str(&transfer->reply), transfer->reply.len, &error);
+	(void)snprintf(text, size, "%.*s (HTTP %d)", (int)size - 20, error.text, end->http_status);
 }
 
 /* ---- beginning and end ------------------------------------------------- */

@@ -39,6 +39,7 @@ static void test_swap_won_and_lost(void **state)
 	scene->store->backend->status(scene->store, &status);
 	assert_string_equal(status.kind, "etcd");
 	assert_string_equal(status.endpoint, etcd.url);
+	assert_non_null(status.version);
 	assert_true(status.connected);
 	assert_int_equal(status.revision, first + 1);
 	assert_true(clock_now_ms() - status.last_contact_ms < 5000);
@@ -213,7 +214,7 @@ static void test_watch_survives_a_restart(void **state)
 	(void)put(other, "/t/current", "2");
 	scene_free(other);
 	wait_for_trace(scene, "/t/current=2 ");
-	assert_string_equal(scene->trace, "/t/current=1 /t/current=2 ");
+	assert_string_equal(scene->trace, "/t/current=1 QUIET /t/current=2 ");
 	/* The watch found out that the endpoint is back. */
 	(void)put(scene, "/t/current", "3");
 	wait_for_trace(scene, "/t/current=3 ");
@@ -228,6 +229,7 @@ static void test_frozen_etcd(void **state)
 	(void)put(scene, "/t/current", "1");
 	wait_for_trace(scene, "/t/current=1 ");
 	(void)kill(etcd.pid, SIGSTOP);
+	assert_int_equal(waitpid(etcd.pid, NULL, WUNTRACED), etcd.pid);
 	const int64_t begin_ms = clock_now_ms();
 
 	assert_trouble(ask(scene, put_of("/t/frozen", "1", 0)), STORE_UNKNOWN,
@@ -239,7 +241,7 @@ static void test_frozen_etcd(void **state)
 	(void)put(other, "/t/current", "2");
 	scene_free(other);
 	wait_for_trace(scene, "/t/current=2 ");
-	assert_string_equal(scene->trace, "/t/current=1 /t/current=2 ");
+	assert_string_equal(scene->trace, "/t/current=1 QUIET /t/current=2 ");
 }
 
 static void test_dead_endpoint_in_the_list(void **state)
@@ -339,6 +341,56 @@ static void test_memory_store_agrees_with_etcd(void **state)
 	memory_store_free(memory);
 }
 
+static void run_program(const char *const *argv)
+{
+	const pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		const int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+		(void)dup2(fd, STDOUT_FILENO);
+		(void)dup2(fd, STDERR_FILENO);
+		(void)setenv("ETCDCTL_API", "3", 1);
+		(void)execvp(argv[0], (char *const *)argv);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* The cluster's id is the same after it, and the revision may be: only the log tells. */
+static void test_restored_from_a_backup(void **state)
+{
+	struct scene *scene = need(state);
+	CLEAN(str) char *backup = xasprintf("%s/backup", etcd.directory);
+	CLEAN(str) char *data = xasprintf("%s/data", etcd.directory);
+	CLEAN(str) char *cluster = xasprintf("x=%s", etcd.peer_url);
+
+	for (int i = 0; i < 10; i++)
+		(void)put(scene, "/t/current", "1");
+	assert_false(scene->reply.restored);
+	const uint64_t cluster_id = scene->reply.cluster_id;
+
+	run_program((const char *[]){ "etcdctl", "--endpoints", etcd.url, "snapshot", "save",
+				      backup, NULL });
+	(void)put(scene, "/t/current", "2");
+	etcd_kill(SIGKILL);
+	remove_directory(data);
+	run_program((const char *[]){ "etcdctl", "snapshot", "restore", backup, "--name", "x",
+				      "--data-dir", data, "--initial-cluster", cluster,
+				      "--initial-advertise-peer-urls", etcd.peer_url, NULL });
+	etcd_run();
+	etcd_wait();
+	while (ask(scene, read_of("/t/current", false))->outcome != STORE_DONE)
+		run_for(scene, 50);
+	assert_true(scene->reply.restored);
+	assert_true(scene->reply.cluster_id == cluster_id);
+	assert_string_equal(scene->reply.ranges[0].items[0].value, "1");
+}
+
 static void test_freed_while_busy(void **state)
 {
 	struct scene *scene = need(state);
@@ -436,6 +488,7 @@ int main(void)
 		real_etcd_test(test_dead_endpoint_in_the_list),
 		real_etcd_test(test_memory_store_agrees_with_etcd),
 		real_etcd_test(test_freed_while_busy),
+		real_etcd_test(test_restored_from_a_backup),
 	};
 
 	prepare();

@@ -55,10 +55,11 @@ static void test_requests(void **state)
 		  STORE_UNKNOWN,
 		  STORE_TROUBLE_UNREACHABLE,
 		  "no leader" },
+		/* On the kept connection of the first question: a read is tried once more. */
 		{ "closed",
 		  false,
 		  { { CLOSE, 0, NULL } },
-		  1,
+		  2,
 		  STORE_UNKNOWN,
 		  STORE_TROUBLE_UNREACHABLE,
 		  "closed the connection without an answer" },
@@ -68,7 +69,7 @@ static void test_requests(void **state)
 		  1,
 		  STORE_UNKNOWN,
 		  STORE_TROUBLE_UNREACHABLE,
-		  "closed the connection without an answer" },
+		  "closed the connection while a write was sent" },
 		{ "flood",
 		  false,
 		  { { FLOOD, 0, NULL } },
@@ -218,7 +219,8 @@ static void test_headers(void **state)
 	}
 }
 
-static void test_eight_in_flight(void **state)
+/* One connection does; another is opened only beside a request that takes long. */
+static void test_one_at_a_time_unless_slow(void **state)
 {
 	static const struct answer hold[] = { { HOLD, 0, NULL } };
 	static const struct answer now[] = { { ANSWER, 200, DONE_READ } };
@@ -229,14 +231,250 @@ static void test_eight_in_flight(void **state)
 	server_start(server, scene);
 	for (int i = 0; i < 20; i++)
 		store_send(scene->store, read_of("/a", false), on_reply, scene);
-	run_for(scene, 300);
-	assert_int_equal(server->requests, 8);
+	while (server->requests < 1)
+		turn(scene);
+	assert_int_equal(server->connections_len, 1);
+	while (server->requests < 2)
+		turn(scene);
+	run_for(scene, 600);
+	assert_int_equal(server->requests, 2);
+	assert_int_equal(server->connections_len, 2);
 	server->answers = now;
-	for (size_t i = 0; i < 8; i++)
+	for (size_t i = 0; i < 2; i++)
 		carry_out(server->connections[i], now);
 	wait_for_replies(scene, 20);
 	assert_int_equal(scene->unknown, 0);
 	assert_int_equal(server->requests, 20);
+	assert_int_equal(server->connections_len, 2);
+	server_free(server);
+	scene_free(scene);
+}
+
+/* ---- what a server says of itself --------------------------------------- */
+
+#define WRONG_PATH                                  \
+	{                                           \
+		ANSWER, 404, "404 page not found\n" \
+	}
+
+static const struct {
+	const char *what;
+	struct answer statuses[3];
+	size_t asked;
+	enum store_outcome outcome;
+	const char *text;
+	const char *version;
+	bool restored;
+	const char *last; /* in the last request */
+} server_cases[] = {
+	{ "usual",
+	  { { ANSWER, 200, STATUS("3.4.23", "7", "7") } },
+	  1,
+	  STORE_DONE,
+	  "",
+	  "3.4.23",
+	  false,
+	  "POST /v3/kv/txn " },
+	{ "its log is too short",
+	  { { ANSWER, 200, STATUS("3.4.23", "7", "6") } },
+	  2,
+	  STORE_DONE,
+	  "",
+	  "3.4.23",
+	  true,
+	  "" },
+	{ "its log looked too short",
+	  { { ANSWER, 200, STATUS("3.5.12", "7", "6") },
+	    { ANSWER, 200, STATUS("3.5.12", "9", "8") } },
+	  2,
+	  STORE_DONE,
+	  "",
+	  "3.5.12",
+	  false,
+	  "" },
+	{ "3.3",
+	  { WRONG_PATH, { ANSWER, 200, STATUS("3.3.27", "7", "9") } },
+	  2,
+	  STORE_DONE,
+	  "",
+	  "3.3.27",
+	  false,
+	  "POST /v3beta/kv/txn " },
+	{ "a release candidate",
+	  { { ANSWER, 200, STATUS("3.6.0-rc.1", "7", "9") } },
+	  1,
+	  STORE_DONE,
+	  "",
+	  "3.6.0",
+	  false,
+	  "" },
+	{ "too old",
+	  { { ANSWER, 200, STATUS("3.2.32", "7", "9") } },
+	  1,
+	  STORE_UNKNOWN,
+	  "etcd 3.2.32 is too old, 3.3 or newer is needed",
+	  NULL,
+	  false,
+	  "status" },
+	{ "no gateway",
+	  { WRONG_PATH, WRONG_PATH, WRONG_PATH },
+	  2,
+	  STORE_UNKNOWN,
+	  "no JSON gateway there (HTTP 404)",
+	  NULL,
+	  false,
+	  "/v3beta/maintenance/status " },
+	{ "something else",
+	  { { ANSWER, 200, "<html>" } },
+	  1,
+	  STORE_UNKNOWN,
+	  "was not understood: is this an etcd?",
+	  NULL,
+	  false,
+	  "" },
+	{ "secretive",
+	  { { ANSWER, 403, "{\"message\":\"permission denied\",\"code\":7}" } },
+	  1,
+	  STORE_DONE,
+	  "",
+	  NULL,
+	  false,
+	  "POST /v3/kv/txn " },
+	{ "in trouble",
+	  { { ANSWER, 503, NO_LEADER } },
+	  1,
+	  STORE_UNKNOWN,
+	  "no leader (HTTP 503)",
+	  NULL,
+	  false,
+	  "" },
+	{ "silent",
+	  { { CLOSE, 0, NULL } },
+	  1,
+	  STORE_UNKNOWN,
+	  "closed the connection without an answer",
+	  NULL,
+	  false,
+	  "" },
+};
+
+static void test_servers(void **state)
+{
+	static const struct answer answers[] = { { ANSWER, 200, DONE_PUT } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(server_cases); i++) {
+		struct server *server = server_new(answers, 1);
+		struct scene *scene = scene_new(server->url, NULL);
+		struct store_status status;
+
+		server->statuses = server_cases[i].statuses;
+		server->statuses_len = ARRAY_LEN(server_cases[i].statuses);
+		if (!server_cases[i].statuses[1].body)
+			server->statuses_len = 1;
+		server_start(server, scene);
+		(void)ask(scene, put_of("/a", "1", 0));
+		if (scene->reply.outcome != server_cases[i].outcome ||
+		    !strstr(scene->reply.text, server_cases[i].text))
+			fail_msg("%s: %s", server_cases[i].what, scene->reply.text);
+		if (server_cases[i].outcome == STORE_DONE)
+			assert_int_equal(ask(scene, put_of("/a", "1", 0))->outcome, STORE_DONE);
+		assert_int_equal(server->asked, server_cases[i].asked);
+		assert_int_equal(server->requests, server_cases[i].outcome == STORE_DONE ? 2 : 0);
+		assert_int_equal(scene->reply.restored, server_cases[i].restored);
+		assert_non_null(strstr(server->last, server_cases[i].last));
+		scene->store->backend->status(scene->store, &status);
+		if (server_cases[i].version)
+			assert_string_equal(status.version, server_cases[i].version);
+		else
+			assert_null(status.version);
+		server_free(server);
+		scene_free(scene);
+	}
+}
+
+/* What answers on a new connection may be another server: it is asked before it gets the write. */
+static void test_idle_connection_ends(void **state)
+{
+	static const struct answer answers[] = { { ANSWER, 200, DONE_PUT } };
+	static const struct answer statuses[] = {
+		{ ANSWER, 200, STATUS("3.4.23", "7", "10") },
+		{ ANSWER, 200, STATUS("3.4.23", "7", "4") },
+	};
+	struct server *server = server_new(answers, ARRAY_LEN(answers));
+	struct scene *scene = scene_new(server->url, NULL);
+
+	(void)state;
+	server->statuses = statuses;
+	server->statuses_len = ARRAY_LEN(statuses);
+	server_start(server, scene);
+	for (int i = 0; i < 3; i++)
+		assert_false(ask(scene, put_of("/a", "1", 0))->restored);
+	assert_int_equal(server->asked, 1);
+	assert_int_equal(server->connections_len, 1);
+	connection_close(server->connections[0]);
+	run_for(scene, 50);
+	assert_int_equal(ask(scene, put_of("/a", "1", 0))->outcome, STORE_DONE);
+	assert_true(scene->reply.restored);
+	assert_int_equal(server->asked, 3);
+	assert_int_equal(server->requests, 4);
+	assert_int_equal(server->connections_len, 2);
+	server_free(server);
+	scene_free(scene);
+}
+
+/* Nothing was sent yet: even a write goes on to the next one. */
+static void test_server_that_does_not_tell(void **state)
+{
+	static const struct answer answers[] = { { ANSWER, 200, DONE_PUT } };
+	static const struct answer silent[] = { { CLOSE, 0, NULL } };
+	size_t asked = 0;
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		struct server *one = server_new(answers, 1);
+		struct server *two = server_new(answers, 1);
+		struct scene *scene = scene_new(one->url, two->url);
+
+		one->statuses = silent;
+		server_start(one, scene);
+		server_start(two, scene);
+		assert_int_equal(ask(scene, put_of("/a", "1", 0))->outcome, STORE_DONE);
+		assert_int_equal(one->requests, 0);
+		assert_int_equal(two->requests, 1);
+		assert_true(one->asked <= 1);
+		asked += one->asked;
+		server_free(one);
+		server_free(two);
+		scene_free(scene);
+	}
+	assert_in_range(asked, 1, 19);
+}
+
+static void test_asked_again_after_a_failure(void **state)
+{
+	static const struct answer answers[] = {
+		{ ANSWER, 200, DONE_PUT },
+		{ ANSWER, 503, NO_LEADER },
+		{ ANSWER, 200, DONE_PUT },
+	};
+	static const struct answer statuses[] = {
+		{ ANSWER, 200, STATUS("3.4.23", "7", "10") },
+		{ ANSWER, 200, STATUS("3.5.12", "7", "4") },
+	};
+	struct server *server = server_new(answers, ARRAY_LEN(answers));
+	struct scene *scene = scene_new(server->url, NULL);
+
+	(void)state;
+	server->statuses = statuses;
+	server->statuses_len = ARRAY_LEN(statuses);
+	server_start(server, scene);
+	assert_false(ask(scene, put_of("/a", "1", 0))->restored);
+	assert_int_equal(ask(scene, put_of("/a", "1", 0))->outcome, STORE_UNKNOWN);
+	while (ask(scene, put_of("/a", "1", 0))->outcome != STORE_DONE)
+		run_for(scene, 50);
+	assert_true(scene->reply.restored);
+	assert_int_equal(server->asked, 3);
 	server_free(server);
 	scene_free(scene);
 }
@@ -296,7 +534,7 @@ static const struct {
 	      CREATED("1", "9") CREATED("2", "9")
 		      EVENTS("9", EVENT("8", "OA==") "," EVENT("9", "OQ==")) } },
 	  2,
-	  "/t/current=8 /t/current=9 ",
+	  "/t/current=8 QUIET /t/current=9 ",
 	  2,
 	  "\"start_revision\":\"8\"" },
 	{ "torn message, then no leader",
@@ -304,14 +542,14 @@ static const struct {
 	    { ANSWER, 503, NO_LEADER },
 	    { STREAM, 0, CREATED("1", "9") CREATED("2", "9") EVENTS("9", EVENT("9", "OQ==")) } },
 	  3,
-	  "/t/current=8 /t/current=9 ",
+	  "/t/current=8 QUIET /t/current=9 ",
 	  3,
 	  NULL },
 	{ "no leader while opening",
 	  { { STREAM_CLOSE, 0, "{\"error\":{\"grpc_code\":14,\"message\":\"no leader\"}}" },
 	    { STREAM, 0, BOTH_CREATED EVENTS("8", EVENT("8", "OA==")) } },
 	  2,
-	  "/t/current=8 ",
+	  "QUIET /t/current=8 ",
 	  2,
 	  NULL },
 	{ "no leader when open",
@@ -489,10 +727,11 @@ static void test_quiet(void **state)
 	assert_int_equal(server->requests, 1);
 	assert_int_equal(scene->gaps, 0);
 	scene->store->backend->status(scene->store, &status);
-	assert_int_equal(status.counters.requests, 1);
+	assert_int_equal(status.counters.requests, 2);
 	assert_int_equal(status.counters.watches, 1);
 	assert_int_equal(status.counters.failures, 0);
-	assert_true(status.counters.bytes_received == strlen(answers[0].body));
+	assert_true(status.counters.bytes_received ==
+		    strlen(usual_status.body) + strlen(answers[0].body));
 	server_free(server);
 	scene_free(scene);
 }
@@ -531,7 +770,7 @@ static void test_probes(void **state)
 		    { ANSWER, 200, PROBED("5", "9", CURRENT_OF("8")) },
 		    { STREAM, 0,
 		      CREATED("1", "9") CREATED("2", "9") EVENTS("9", EVENT("8", "OA==")) } },
-		  "/t/current=8 ",
+		  "QUIET /t/current=8 ",
 		  3,
 		  STORE_DONE },
 		{ "another cluster",
@@ -549,7 +788,7 @@ static void test_probes(void **state)
 		    { ANSWER, 200, "garbage" },
 		    { STREAM, 0,
 		      CREATED("1", "9") CREATED("2", "9") EVENTS("9", EVENT("8", "OA==")) } },
-		  "/t/current=8 ",
+		  "QUIET /t/current=8 ",
 		  3,
 		  STORE_UNKNOWN },
 		{ "refused",
@@ -647,7 +886,11 @@ int main(void)
 		cmocka_unit_test(test_second_endpoint),
 		cmocka_unit_test(test_all_endpoints_down),
 		cmocka_unit_test(test_headers),
-		cmocka_unit_test(test_eight_in_flight),
+		cmocka_unit_test(test_one_at_a_time_unless_slow),
+		cmocka_unit_test(test_servers),
+		cmocka_unit_test(test_server_that_does_not_tell),
+		cmocka_unit_test(test_asked_again_after_a_failure),
+		cmocka_unit_test(test_idle_connection_ends),
 		cmocka_unit_test(test_watches),
 		cmocka_unit_test(test_gaps_are_damped),
 		cmocka_unit_test(test_not_created_in_time),
