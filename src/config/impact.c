@@ -94,7 +94,7 @@ uint32_t impact_readers(const struct config_key *key, enum cms_format format)
 {
 	const bool toml = format == CMS_FORMAT_TOML;
 
-	if ((toml && !key->in_toml) || (format == CMS_FORMAT_JSON && !key->in_json))
+	if (!config_key_is_in(key, format))
 		return 0;
 	/* 1.6 warns of any value but its only one, and has no PrintingService. */
 	if (toml && str_eq(key->path, "sandbox.sandbox_implementation"))
@@ -310,7 +310,8 @@ bool impact_restarts(const struct impact *impact, const char *service, int shard
 bool impact_must_restart(const char *service, int shard, const struct value *old,
 			 const struct value *new, char **ret_why)
 {
-	static const enum cms_format formats[] = { CMS_FORMAT_TOML, CMS_FORMAT_JSON };
+	static const enum cms_format formats[] = { CMS_FORMAT_TOML, CMS_FORMAT_JSON,
+						   CMS_FORMAT_FLAT_TOML };
 
 	for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
 		CLEAN(impact) struct impact *impact = impact_new(formats[i], old, new);
