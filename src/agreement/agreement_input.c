@@ -80,6 +80,18 @@ static void on_keepalive_reply(struct agreement *a, const struct agreement_input
 	agreement_dispatch(a, AGREEMENT_EVENT_DOUBT, in);
 }
 
+/* Of the conversation's replies only: it stands beside what they said of `current`. */
+static void note_cluster(struct agreement *a, uint64_t cluster_id)
+{
+	if (!cluster_id || cluster_id == a->cluster_id)
+		return;
+	if (a->cluster_id)
+		agreement_news(
+			a, true,
+			"another etcd cluster answers than before: it was restored, made anew, or the endpoints lead elsewhere; nothing is touched that it does not hold");
+	a->cluster_id = cluster_id;
+}
+
 static void on_reply(struct agreement *a, const struct agreement_input *in)
 {
 	agreement_note_contact(a, in->reply->outcome != STORE_UNKNOWN);
@@ -94,6 +106,7 @@ static void on_reply(struct agreement *a, const struct agreement_input *in)
 	if (in->tag != a->tag)
 		return;
 	a->tag = 0;
+	note_cluster(a, in->reply->cluster_id);
 	switch (in->reply->outcome) {
 	case STORE_DONE:
 		agreement_dispatch(a, AGREEMENT_EVENT_DONE, in);
@@ -310,6 +323,11 @@ const struct current *agreement_current(const struct agreement *agreement)
 const struct registrations *agreement_registrations(const struct agreement *agreement)
 {
 	return &agreement->registrations;
+}
+
+const char *agreement_prefix(const struct agreement *agreement)
+{
+	return agreement->prefix;
 }
 
 const struct registration *agreement_self(const struct agreement *agreement)

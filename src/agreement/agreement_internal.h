@@ -147,6 +147,7 @@ struct agreement {
 	bool cold; /* `agreed` is the copy from the disk and was not handed on yet */
 	int64_t snapshot_revision;
 	struct generation *restoring; /* what accept or publish puts in force; NULL = none */
+	bool fetching_to_accept; /* what is being fetched shall be put in force, not followed */
 	uint64_t restore_lease;
 	struct generation *pushed; /* sent, outcome not known yet */
 	struct current pushed_current;
@@ -263,7 +264,7 @@ bool agreement_may_fold_departures(struct agreement *a, const struct generation 
 
 /* ---- agreement_restore.c --------------------------------------------------- */
 
-agreement_cell agreement_prepare_done;
+agreement_cell agreement_prepare_done, agreement_prepare_again;
 /* The oldest edit is an accept or a publish, all was read. */
 void agreement_restore(struct agreement *a);
 /* The store's generation was fetched for an accept. */
@@ -291,6 +292,7 @@ struct store_request *agreement_request_leave(const struct agreement *a);
 
 struct agreement_seen {
 	bool among_oldest; /* we are one of the few oldest nodes; known after a read of not all */
+	bool directories; /* those of all generations were read */
 };
 
 /*

@@ -508,11 +508,12 @@ void alter_count_missing(const struct generation *generation, const struct alter
 
 char *alter_errors(const struct generation *generation)
 {
+	const struct validate_context context = { .format = generation->meta.format };
 	CLEAN(value) struct value *document = generation_render(generation);
 	CLEAN(findings) struct findings findings = { 0 };
 	CLEAN(str_list) struct str_list texts = { 0 };
 
-	config_validate(document, &findings);
+	config_validate(document, &context, &findings);
 	for (size_t i = 0; i < findings.len; i++)
 		if (findings.items[i].is_error)
 			str_list_take(&texts, xasprintf("%s: %s", findings.items[i].key,

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "cmsnode/agreement/alter.h"
 #include "cmsnode/agreement/generation.h"
 #include "cmsnode/agreement/registration.h"
 #include "cmsnode/config/cms_file.h"
@@ -31,6 +32,7 @@ struct resolver;
 struct rpc_server;
 struct store;
 struct supervisor;
+struct unit_status;
 
 /* An unsettled choice of the address is final after that. */
 #define NODE_QUIET_MS 10000
@@ -39,6 +41,31 @@ struct supervisor;
 struct rendered {
 	char *generation;
 	struct value *document;
+};
+
+/* A change that was shown to somebody, who may want it. */
+struct change_plan {
+	uint64_t id; /* from 1; 0 = none */
+	struct edits edits;
+	char *reason;
+	int64_t made_ms;
+};
+
+struct change_plans {
+	struct change_plan items[16];
+	uint64_t last;
+};
+
+/* node_pacing.c: whose turn it is to restart ContestWebServers. */
+struct pacing {
+	enum { PACING_IDLE, PACING_QUEUED, PACING_TURN } state;
+	bool wanted; /* some unit of ours has to restart */
+	bool asking; /* a request is under way */
+	int shard; /* in our turn: the one that restarts now, -1 = none */
+	pid_t pid; /* that it had */
+	int64_t answered_ms; /* when the store answered last */
+	int64_t splay_ms;
+	ev_timer timer;
 };
 
 struct node {
@@ -67,6 +94,7 @@ struct node {
 
 	/* what is agreed */
 	struct generation *seed; /* NULL = none given */
+	struct change_plans plans;
 	struct store *store; /* NULL until there is an address */
 	struct store_counters counters; /* as last reported */
 	struct agreement_driver *driver;
@@ -81,6 +109,7 @@ struct node {
 	struct reaper *reaper; /* as PID 1; else NULL */
 	struct derivation derivation;
 	struct supervisor *supervisor;
+	struct pacing pacing;
 	struct rpc_server *rpc_server; /* ResourceService's port; NULL = none or not bound */
 	char *rpc_address; /* "host:port" that it is bound to, or shall be */
 	char *rpc_trouble;
@@ -120,6 +149,43 @@ void control_node_undrain(struct node *node, struct control_request *request,
 void control_node_reset_identity(struct node *node, struct control_request *request,
 				 const struct cJSON *body);
 
+/* control_config.c: what the configuration is, and was. */
+void control_config_show(struct node *node, struct control_request *request,
+			 const struct cJSON *body);
+void control_config_get(struct node *node, struct control_request *request,
+			const struct cJSON *body);
+void control_config_export(struct node *node, struct control_request *request,
+			   const struct cJSON *body);
+void control_config_history(struct node *node, struct control_request *request,
+			    const struct cJSON *body);
+void control_config_diff(struct node *node, struct control_request *request,
+			 const struct cJSON *body);
+
+/* The agreed generation, or NULL after having answered why there is none. */
+const struct generation *control_agreed(struct node *node, struct control_request *request);
+
+/*
+ * The name of a generation that is still in the store, from "configs/NAME", NAME or its sequence
+ * number; NULL if there is none. Caller frees.
+ */
+char *control_find_generation(const struct generation *agreed, const char *wanted);
+int control_unknown_generation(struct control_request *request, const char *wanted);
+
+/* Reads one or two (second may be NULL) by name; answers the request itself if that fails. */
+typedef void control_generations_fn(struct node *node, struct control_request *request,
+				    const struct generation *first,
+				    const struct generation *second, void *ctx);
+void control_read_generations(struct node *node, struct control_request *request,
+			      const char *first, const char *second, control_generations_fn *done,
+			      void *ctx);
+
+/* control_change.c: changes of the configuration. */
+void control_config_plan(struct node *node, struct control_request *request,
+			 const struct cJSON *body);
+void control_config_apply(struct node *node, struct control_request *request,
+			  const struct cJSON *body);
+void change_plans_fini(struct change_plans *plans);
+
 /* control_store.c: a person ends a disagreement between the store and the nodes. */
 void control_store_accept(struct node *node, struct control_request *request,
 			  const struct cJSON *body);
@@ -128,6 +194,29 @@ void control_store_publish(struct node *node, struct control_request *request,
 
 /* As agreement_edited_fn: answers the request `ctx` with the generation or the reason. */
 void control_on_edited(void *ctx, int code, const char *text);
+
+/* node.c: acts on the network, and whatever waits, after so many seconds of quiet. */
+void node_settle(struct node *node, double seconds);
+/* ResourceService's port, as the derivation has it. */
+void node_serve_rpc(struct node *node);
+
+/* node_apply.c: NULL = nothing is agreed yet. */
+const struct generation *node_agreed(const struct node *node);
+/* Writes the agreed generation's files, and goes on with node_derive(). */
+void node_apply(struct node *node);
+/* What runs here now, told to the supervisor. */
+void node_derive(struct node *node);
+
+/*
+ * node_pacing.c. begin, then allows() for each unit that has to restart, then end: once for each
+ * look at all units. False: not yet; node_derive() is called again when its turn has come.
+ */
+void node_pacing_init(struct node *node);
+void node_pacing_stop(struct node *node);
+void node_pacing_begin(struct node *node);
+bool node_pacing_allows(struct node *node, const struct unit_status *unit);
+void node_pacing_end(struct node *node);
+void node_pacing_look(struct node *node); /* some unit's state has changed */
 
 /* node_address.c: looks up the hosts that matter; on_resolved follows. */
 void node_look_up(struct node *node);

@@ -125,7 +125,7 @@ static int check_one_of(const char *text, const char *const *words, size_t n, st
 
 static int check_cms_format(const char *text, struct err *err)
 {
-	static const char *const words[] = { "auto", "toml", "json" };
+	static const char *const words[] = { "auto", "toml", "json", "flat-toml" };
 
 	return check_one_of(text, words, ARRAY_LEN(words), err);
 }
@@ -203,8 +203,8 @@ static const struct option table[] = {
 	{ "cms-bin", KIND_TEXT, MEMBER(cms_bin), "DIR", NULL, NULL,
 	  "directory of the cms* programs; else where cmsWorker is on PATH" },
 	{ "cms-format", KIND_TEXT, MEMBER(cms_format), "FORMAT", "auto", check_cms_format,
-	  "which files CMS on this node reads: toml, json, or auto (as the seed or the agreed "
-	  "configuration)" },
+	  "which files CMS on this node reads: toml, json, flat-toml (summer of 2025), or auto "
+	  "(as the seed or the agreed configuration)" },
 	{ "seed-config", KIND_TEXT, MEMBER(seed_config), "FILE", NULL, NULL,
 	  "initial configuration, used only if the cluster has none" },
 	LATER("seed-ranking"),

@@ -19,6 +19,7 @@
 #include "cmsnode/base/file.h"
 #include "cmsnode/config/toml.h"
 #include "cmsnode/config/validate.h"
+#include "cmsnode/config/validate_local.h"
 #include "cmsnode/daemon/options.h"
 
 /*
@@ -68,12 +69,13 @@ static void replace_published_secret(struct value *document)
 	value_set_path(document, path, value_new_string(hex));
 }
 
-static int check(const struct value *document, struct err *err)
+static int check(const struct value *document, const struct validate_context *context,
+		 struct err *err)
 {
 	CLEAN(findings) struct findings findings = { 0 };
 	CLEAN(str_list) struct str_list errors = { 0 };
 
-	config_validate(document, &findings);
+	config_validate(document, context, &findings);
 	for (size_t i = 0; i < findings.len; i++) {
 		if (findings.items[i].is_error)
 			str_list_take(&errors, xasprintf("%s: %s", findings.items[i].key,
@@ -89,15 +91,22 @@ static int check(const struct value *document, struct err *err)
 	return err_set(err, ERR_CONFIG, "%s", text);
 }
 
-static int parse(const char *path, struct value **ret, enum cms_format *ret_format, struct err *err)
+static int parse(const struct options *options, const char *path, struct value **ret,
+		 enum cms_format *ret_format, struct err *err)
 {
+	CLEAN(validate_local) struct validate_local local = { 0 };
+	struct validate_context context = { .cluster = !options->standalone };
 	CLEAN(buf) struct buf text = BUF_INIT(TOML_MAX_SIZE);
 	int r = file_read(path, &text, err);
 	if (r < 0)
 		return r;
 	r = cms_file_parse(buf_str(&text), text.len, ret_format, ret, err);
-	if (r == 0)
-		r = check(*ret, err);
+	if (r == 0) {
+		context.format = *ret_format;
+		validate_local_read(options->facts_root, &local);
+		validate_local_apply(&local, &context);
+		r = check(*ret, &context, err);
+	}
 	if (r < 0)
 		(void)err_wrap(err, "%s", path);
 	return r;
@@ -126,7 +135,7 @@ int seed_read(const struct options *options, struct generation **ret, struct err
 	CLEAN(generation) struct generation *generation = generation_new();
 	CLEAN(value) struct value *document = NULL;
 
-	int r = parse(path, &document, &generation->meta.format, err);
+	int r = parse(options, path, &document, &generation->meta.format, err);
 	if (r == 0) {
 		r = slots_import(value_get(document, "services"), options->standalone,
 				 &generation->slots, err);

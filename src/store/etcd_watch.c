@@ -10,8 +10,6 @@
  * message does not move it: older servers sent some ahead of events
  * (etcd #15220), and resuming too early only repeats what is then dropped.
  */
-#include "cmsnode/store/etcd_watch.h"
-
 #include <ev.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -25,6 +23,8 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
 #include "cmsnode/store/etcd_codec.h"
+
+#include "etcd_internal.h"
 
 #define LINE_MAX_BYTES ((size_t)16 << 20)
 #define BUFFER_MAX_BYTES \
@@ -44,7 +44,7 @@
 #define GRPC_UNAVAILABLE 14
 #define HTTP_OK 200
 
-enum watch_state { WATCH_CLOSED, WATCH_WAITING, WATCH_OPENING, WATCH_OPEN };
+enum watch_state { WATCH_CLOSED, WATCH_WAITING, WATCH_ASKING, WATCH_OPENING, WATCH_OPEN };
 
 struct watch_id {
 	int64_t seen; /* all events up to here were reported */
@@ -55,7 +55,6 @@ struct watch_id {
 
 struct etcd_watch {
 	struct etcd_store *etcd;
-	struct ev_loop *loop;
 	struct etcd_transfer transfer;
 	/* WAITING: connect; OPENING: not created in time; OPEN: quiet for long, or lagging */
 	struct ev_timer timer;
@@ -72,6 +71,7 @@ struct etcd_watch {
 	int64_t floor; /* `revision` when this stream was opened */
 	uint64_t cluster_id;
 	size_t scanned; /* bytes of the reply known to hold no newline */
+	bool was_lost; /* and not been open since */
 	unsigned int failures; /* in a row, for the back-off */
 	int64_t opened_ms;
 	int64_t progress_ms; /* shortest time between two progress messages, 0: none came */
@@ -86,12 +86,12 @@ struct etcd_watch {
 static void set_state(struct etcd_watch *watch, enum watch_state state, double timer_s)
 {
 	watch->state = state;
-	ev_timer_stop(watch->loop, &watch->timer);
-	if (state == WATCH_CLOSED)
+	ev_timer_stop(watch->etcd->loop, &watch->timer);
+	if (state == WATCH_CLOSED || state == WATCH_ASKING)
 		return;
-	ev_now_update(watch->loop);
+	ev_now_update(watch->etcd->loop);
 	ev_timer_set(&watch->timer, timer_s, 0.0);
-	ev_timer_start(watch->loop, &watch->timer);
+	ev_timer_start(watch->etcd->loop, &watch->timer);
 }
 
 static int64_t idle_ms(const struct etcd_watch *watch)
@@ -155,7 +155,8 @@ static void lost(struct etcd_watch *watch, const char *why)
 {
 	count_failure(watch);
 	close_stream(watch);
-	etcd_counters(watch->etcd)->failures++;
+	watch->was_lost = true;
+	watch->etcd->counters.failures++;
 	(void)snprintf(watch->trouble, sizeof(watch->trouble), "the watch on %s was lost: %s",
 		       etcd_endpoint_name(watch->etcd, watch->avoid), why);
 	const double wait_s = backoff_s(watch);
@@ -174,7 +175,7 @@ gap(struct etcd_watch *watch, const char *fmt, ...)
 	va_start(args, fmt);
 	(void)vsnprintf(why, sizeof(why), fmt, args);
 	va_end(args);
-	etcd_counters(watch->etcd)->gaps++;
+	watch->etcd->counters.gaps++;
 	count_failure(watch);
 	close_stream(watch);
 	set_state(watch, WATCH_CLOSED, 0.0);
@@ -185,6 +186,16 @@ gap(struct etcd_watch *watch, const char *fmt, ...)
 		.news = STORE_WATCH_GAP,
 		.revision = watch->revision,
 		.text = why,
+	};
+
+	watch->on_news(watch->ctx, &report);
+}
+
+static void report_quiet(struct etcd_watch *watch)
+{
+	const struct store_watch_report report = {
+		.news = STORE_WATCH_QUIET,
+		.revision = watch->revision,
 	};
 
 	watch->on_news(watch->ctx, &report);
@@ -211,6 +222,24 @@ static void note_revision(struct etcd_watch *watch, int64_t revision)
 		watch->revision = revision;
 }
 
+/*
+ * A watch is never the whole truth: after a break its owner reads once more,
+ * from the same server.
+ */
+static void opened(struct etcd_watch *watch)
+{
+	const bool was_lost = watch->was_lost;
+
+	watch->opened_ms = clock_now_ms();
+	watch->avoid = ETCD_NO_ENDPOINT;
+	watch->was_lost = false;
+	watch->trouble[0] = '\0';
+	wait_for_more(watch);
+	etcd_endpoint_answered(watch->etcd, watch->transfer.endpoint);
+	if (was_lost)
+		report_quiet(watch);
+}
+
 static void on_created(struct etcd_watch *watch, const struct etcd_watch_message *message)
 {
 	struct watch_id *id = find_id(watch, message->watch_id);
@@ -232,13 +261,8 @@ static void on_created(struct etcd_watch *watch, const struct etcd_watch_message
 		id->created = true;
 		id->told_ms = clock_now_ms();
 	}
-	if (watch->state != WATCH_OPENING || !all_created(watch))
-		return;
-	watch->opened_ms = clock_now_ms();
-	watch->avoid = SIZE_MAX;
-	watch->trouble[0] = '\0';
-	wait_for_more(watch);
-	etcd_endpoint_answered(watch->etcd, watch->transfer.endpoint);
+	if (watch->state == WATCH_OPENING && all_created(watch))
+		opened(watch);
 }
 
 static bool in_order(const struct etcd_watch_message *message)
@@ -353,7 +377,7 @@ static bool take_line(struct etcd_watch *watch, const char *line, size_t len)
 		gap(watch, "%s", err.msg);
 	else
 		on_message(watch, &message);
-	if (watch->serial != serial || etcd_is_dying(watch->etcd))
+	if (watch->serial != serial || watch->etcd->dying)
 		return false;
 	if (watch->state == WATCH_OPEN)
 		wait_for_more(watch);
@@ -422,10 +446,11 @@ static void on_stream_end(struct etcd_watch *watch, const struct etcd_transfer_e
 	/* Errors come last and without a newline. A torn message is no message: it comes again. */
 	if (end->delivered && reply->len && !take_line(watch, reply->data, reply->len))
 		return;
-	/* Requests may well go on where an open stream merely ended. */
+	/* Requests may well go on where an open stream merely ended; or the server is another. */
 	const bool opening = watch->state == WATCH_OPENING;
 
 	lost(watch, why);
+	etcd_server_forget(watch->etcd, endpoint);
 	if (opening)
 		etcd_endpoint_failed(watch->etcd, endpoint, started_ms, why);
 }
@@ -465,10 +490,17 @@ static void open_stream(struct etcd_watch *watch)
 	watch->floor = watch->revision;
 	watch->transfer.body = watch->body;
 	watch->transfer.body_len = strlen(watch->body);
-	watch->transfer.endpoint = etcd_endpoint_for_watch(watch->etcd, watch->avoid);
-	etcd_counters(watch->etcd)->watches++;
+	watch->etcd->counters.watches++;
 	set_state(watch, WATCH_OPENING, CREATED_WITHIN_S);
 	etcd_transfer_start(watch->etcd, &watch->transfer);
+}
+
+static void choose_server(struct etcd_watch *watch)
+{
+	watch->transfer.endpoint = etcd_endpoint_for_watch(watch->etcd, watch->avoid);
+	set_state(watch, WATCH_ASKING, 0.0);
+	if (etcd_server_is_known(watch->etcd, watch->transfer.endpoint))
+		open_stream(watch);
 }
 
 static void not_created(struct etcd_watch *watch)
@@ -483,17 +515,12 @@ static void not_created(struct etcd_watch *watch)
 
 static void quiet(struct etcd_watch *watch)
 {
-	const struct store_watch_report report = {
-		.news = STORE_WATCH_QUIET,
-		.revision = watch->revision,
-	};
-
 	if (is_lagging(watch)) {
 		lost(watch, "it does not tell what is in the store");
 		return;
 	}
 	wait_for_more(watch);
-	watch->on_news(watch->ctx, &report);
+	report_quiet(watch);
 }
 
 static void on_timer(struct ev_loop *loop, struct ev_timer *w, int revents)
@@ -506,7 +533,7 @@ static void on_timer(struct ev_loop *loop, struct ev_timer *w, int revents)
 	etcd_enter(etcd);
 	switch (watch->state) {
 	case WATCH_WAITING:
-		open_stream(watch);
+		choose_server(watch);
 		break;
 	case WATCH_OPENING:
 		not_created(watch);
@@ -515,6 +542,7 @@ static void on_timer(struct ev_loop *loop, struct ev_timer *w, int revents)
 		quiet(watch);
 		break;
 	case WATCH_CLOSED:
+	case WATCH_ASKING:
 		break;
 	}
 	etcd_leave(etcd);
@@ -525,7 +553,7 @@ static void on_timer(struct ev_loop *loop, struct ev_timer *w, int revents)
 size_t etcd_watch_to_prove(const struct etcd_watch *watch, struct etcd_watch_mark *ret)
 {
 	if (watch->state != WATCH_OPEN)
-		return SIZE_MAX;
+		return ETCD_NO_ENDPOINT;
 	*ret = (struct etcd_watch_mark){ .serial = watch->serial, .revision = watch->revision };
 	return watch->transfer.endpoint;
 }
@@ -582,15 +610,14 @@ void etcd_watch_probed(struct etcd_watch *watch, const struct etcd_watch_mark *m
 	}
 }
 
-/* ---- for etcd.c --------------------------------------------------------- */
+/* ---- for the others --------------------------------------------------------- */
 
-struct etcd_watch *etcd_watch_new(struct etcd_store *etcd, struct ev_loop *loop)
+struct etcd_watch *etcd_watch_new(struct etcd_store *etcd)
 {
 	struct etcd_watch *watch = xcalloc(1, sizeof(*watch));
 
 	watch->etcd = etcd;
-	watch->loop = loop;
-	watch->avoid = SIZE_MAX;
+	watch->avoid = ETCD_NO_ENDPOINT;
 	watch->transfer.kind = ETCD_TRANSFER_WATCH;
 	watch->transfer.path = "/watch";
 	watch->transfer.resendable = true;
@@ -606,7 +633,7 @@ void etcd_watch_free(struct etcd_watch *watch)
 	if (!watch)
 		return;
 	close_stream(watch);
-	ev_timer_stop(watch->loop, &watch->timer);
+	ev_timer_stop(watch->etcd->loop, &watch->timer);
 	str_list_fini(&watch->keys);
 	str_list_fini(&watch->prefixes);
 	free(watch->ids);
@@ -636,13 +663,20 @@ void etcd_watch_start(struct etcd_watch *watch, const char *const *keys, size_t 
 	watch->cluster_id = cluster_id;
 	watch->on_news = on_news;
 	watch->ctx = ctx;
+	watch->was_lost = false;
 	/* After failures it waits even so: an owner that starts again at once must not spin. */
 	set_state(watch, WATCH_WAITING, backoff_s(watch));
 }
 
+void etcd_watch_endpoint_known(struct etcd_watch *watch, size_t endpoint)
+{
+	if (watch->state == WATCH_ASKING && watch->transfer.endpoint == endpoint)
+		open_stream(watch);
+}
+
 void etcd_watch_endpoint_failed(struct etcd_watch *watch, size_t endpoint)
 {
-	if ((watch->state == WATCH_OPENING || watch->state == WATCH_OPEN) &&
+	if (watch->state != WATCH_CLOSED && watch->state != WATCH_WAITING &&
 	    watch->transfer.endpoint == endpoint)
 		lost(watch, "requests to the same endpoint fail");
 }

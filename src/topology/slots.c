@@ -61,7 +61,7 @@ void slots_copy(struct slots *to, const struct slots *from)
 	}
 }
 
-static bool slot_equal(const struct slot *a, const struct slot *b)
+bool slot_equal(const struct slot *a, const struct slot *b)
 {
 	return str_eq(a->node, b->node) && str_eq(a->host, b->host) && a->port == b->port &&
 	       a->http_port == b->http_port;
@@ -171,6 +171,9 @@ static int slot_list_from_json(const cJSON *array, struct slots *slots, struct e
 	if (!cJSON_IsArray(array) || cJSON_GetArraySize(array) > SLOTS_MAX)
 		return err_set(err, -EINVAL, "%s is not a list of at most %d slots", array->string,
 			       SLOTS_MAX);
+	/* Twice would pass the ceiling twice. */
+	if (slots->lists[service].listed)
+		return err_set(err, -EINVAL, "%s stands there twice", array->string);
 	slots->lists[service].listed = true;
 	cJSON_ArrayForEach(item, array) {
 		struct slot slot;

@@ -64,11 +64,15 @@ static void check_format(const struct value *document, enum cms_format format)
 		die("written twice it differs", text);
 }
 
-static void check_findings(const struct value *document)
+static void check_findings(const struct value *document, enum cms_format format)
 {
+	const struct validate_context context = { .format = format,
+						  .cluster = true,
+						  .ephemeral_first = 20000,
+						  .ephemeral_last = 60999 };
 	CLEAN(findings) struct findings findings = { 0 };
 
-	config_validate(document, &findings);
+	config_validate(document, &context, &findings);
 	for (size_t i = 0; i < findings.len; i++)
 		if (value_utf8_span(findings.items[i].text, strlen(findings.items[i].text)) !=
 		    strlen(findings.items[i].text))
@@ -93,6 +97,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (*other == '\0')
 		die("nothing written", "");
-	check_findings(document);
+	check_findings(document, format);
 	return 0;
 }

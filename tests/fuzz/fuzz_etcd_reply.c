@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Answers of etcd's gateway: the first byte chooses the request, the second
- * the HTTP status, the rest is the body. Whatever comes, the reply fits the
- * request or is not "done".
+ * Answers of etcd's gateway, to a store request or of a server itself: the first byte chooses
+ * the request, the second the HTTP status, the rest is the body. Whatever comes, the reply fits
+ * the request or is not "done".
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -83,6 +83,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* A copy of exactly that size: reading past it is seen. */
 	char *body = xmemdup(data + 2, size - 2);
 
+	struct etcd_codec_status status;
+
+	if (etcd_codec_status(body, size - 2, &status) == 0 &&
+	    (!*status.version || status.revision < 0 || status.raft_index < 0))
+		abort();
 	etcd_codec_reply(request, statuses[data[1] % ARRAY_LEN(statuses)], body, size - 2, &reply);
 	check_reply(request, &reply);
 	free(body);

@@ -128,6 +128,48 @@ static void test_writes_watch(void **state)
 		"\"start_revision\":\"9007199254740993\",\"progress_notify\":true,\"watch_id\":\"2\"}}\n");
 }
 
+static void test_status(void **state)
+{
+	static const struct {
+		const char *body;
+		const char *version; /* NULL: refused */
+		int major, minor, patch;
+	} cases[] = {
+		{ "{" HEADER ",\"version\":\"3.4.23\",\"raftIndex\":\"9007199254740993\"}",
+		  "3.4.23", 3, 4, 23 },
+		{ "{" HEADER ",\"version\":\"3.6.0-rc.1\",\"raftIndex\":\"9007199254740993\"}",
+		  "3.6.0", 3, 6, 0 },
+		{ "{" HEADER ",\"version\":\"3.4\",\"raftIndex\":\"9007199254740993\"}", NULL, 0, 0,
+		  0 },
+		{ "{" HEADER ",\"version\":\"3.4.23.1\"}", NULL, 0, 0, 0 },
+		{ "{" HEADER ",\"version\":\"\"}", NULL, 0, 0, 0 },
+		{ "{" HEADER ",\"version\":\"3.4.00000000000000000000000000023\"}", NULL, 0, 0, 0 },
+		{ "{" HEADER ",\"version\":\"3.4.23\",\"raftIndex\":\"-1\"}", NULL, 0, 0, 0 },
+		{ "{\"version\":\"3.4.23\",\"raftIndex\":\"7\"}", NULL, 0, 0, 0 },
+		{ "{" HEADER "}", NULL, 0, 0, 0 },
+		{ "[]", NULL, 0, 0, 0 },
+		{ "<html>", NULL, 0, 0, 0 },
+		{ "", NULL, 0, 0, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct etcd_codec_status status;
+		const int r = etcd_codec_status(cases[i].body, strlen(cases[i].body), &status);
+
+		if (r != (cases[i].version ? 0 : -EINVAL))
+			fail_msg("%s: %d", cases[i].body, r);
+		if (!cases[i].version)
+			continue;
+		assert_string_equal(status.version, cases[i].version);
+		assert_int_equal(status.major, cases[i].major);
+		assert_int_equal(status.minor, cases[i].minor);
+		assert_int_equal(status.patch, cases[i].patch);
+		assert_int_equal(status.revision, 7);
+		assert_true(status.raft_index == INT64_C(9007199254740993));
+	}
+}
+
 /* ---- nesting ----------------------------------------------------------- */
 
 static const char *key_of(int i)
@@ -1011,6 +1053,7 @@ int main(void)
 		cmocka_unit_test(test_writes_range_and_compares),
 		cmocka_unit_test(test_writes_leases),
 		cmocka_unit_test(test_writes_watch),
+		cmocka_unit_test(test_status),
 		cmocka_unit_test(test_nesting),
 		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_base64_round_trip),

@@ -122,12 +122,14 @@ static void formats_are_those_of_the_facts(void **state)
 		const struct config_key *key = config_key_at(i);
 		if (str_starts(key->path, "ranking.") || str_starts(key->path, "services."))
 			continue;
-		if (key->in_toml != (json_get(json_get(facts, "toml"), key->path) != NULL))
-			fail_msg("%s: in_toml is %d, the facts say otherwise", key->path,
-				 key->in_toml);
-		if (key->in_json != (key->flat && json_get(json_get(facts, "json"), key->flat)))
-			fail_msg("%s: in_json is %d, the facts say otherwise", key->path,
-				 key->in_json);
+		if (config_key_is_in(key, CMS_FORMAT_TOML) !=
+		    (json_get(json_get(facts, "toml"), key->path) != NULL))
+			fail_msg("%s: TOML is %d, the facts say otherwise", key->path,
+				 config_key_is_in(key, CMS_FORMAT_TOML));
+		if (config_key_is_in(key, CMS_FORMAT_JSON) !=
+		    (key->flat && json_get(json_get(facts, "json"), key->flat)))
+			fail_msg("%s: JSON is %d, the facts say otherwise", key->path,
+				 config_key_is_in(key, CMS_FORMAT_JSON));
 	}
 }
 

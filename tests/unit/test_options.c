@@ -313,7 +313,7 @@ static void refused_arguments(void **state)
 		  "--contest: '-1' is neither ALL nor the number of a contest" },
 		{ { "--contest=9999999999999999999" },
 		  "--contest: '9999999999999999999' is neither ALL nor the number of a contest" },
-		{ { "--cms-format=yaml" }, "--cms-format: 'yaml' is none of: auto, toml, json" },
+		{ { "--cms-format=yaml" }, "--cms-format: 'yaml' is none of: auto, toml, json, flat-toml" },
 		{ { "--log-level=loud" },
 		  "--log-level: 'loud' is none of: error, warning, info, debug" },
 		{ { "--log-format=xml" }, "--log-format: 'xml' is none of: text, json" },

@@ -18,6 +18,7 @@
 #include "cmsnode/config/document.h"
 #include "cmsnode/base/file.h"
 #include "cmsnode/config/validate.h"
+#include "cmsnode/config/validate_local.h"
 
 #define KEY "0123456789abcdef0123456789ABCDEF"
 
@@ -39,12 +40,12 @@ static const char good[] =
 	"\"ranking\":{\"password\":\"topsecret\",\"public\":{\"show_id_column\":true}}}";
 
 /* A line "error key: text" or "warning key: text" for each finding. */
-static char *findings_of(const struct value *document)
+static char *findings_of(const struct value *document, const struct validate_context *context)
 {
 	CLEAN(findings) struct findings findings = { 0 };
 	struct buf out = BUF_INIT(0);
 
-	config_validate(document, &findings);
+	config_validate(document, context, &findings);
 	for (size_t i = 0; i < findings.len; i++)
 		(void)buf_addf(&out, "%s%s %s: %s", i ? "\n" : "",
 			       findings.items[i].is_error ? "error" : "warning",
@@ -69,6 +70,17 @@ static void remove_path(struct value *document, const char *path)
 	assert_true(dot ? value_remove(value_get(document, table), dot + 1) :
 			  value_remove(document, path));
 }
+
+static char *names_of_loopback[] = { (char[]){ "pc" }, (char[]){ "h" } };
+static const struct str_list list_without_h = { names_of_loopback, 1, 1 };
+static const struct str_list list_with_h = { names_of_loopback, 2, 2 };
+
+static const struct validate_context conf = { .format = CMS_FORMAT_JSON };
+static const struct validate_context cluster = { .cluster = true };
+static const struct validate_context here = { .ephemeral_first = 27000,
+					      .ephemeral_last = 28100,
+					      .loopback_names = &list_without_h };
+static const struct validate_context installed = { .loopback_names = &list_with_h };
 
 static const struct row {
 	const char *path;
@@ -150,11 +162,12 @@ static const struct row {
 	{ "services.Worker", "[[\"h\",26000],[\"H\",26000]]",
 	  "error services.Worker: shard 1 has H:26000, which is also the RPC port of Worker,0; "
 	  "the one that starts later "
-	  "fails: change one port" },
+	  "fails: change one port\nwarning services.Worker: shard 1: 'H' is the host that ..." },
 	{ "services.Checker", "[[\"h\",29000]]",
 	  "error services.Checker: shard 0 has h:29000, which is also the RPC port of LogService,"
 	  "0; ..." },
-	{ "services.TelegramBot", "[[\"h\",29000]]", "" },
+	{ "services.TelegramBot", "[[\"h\",29000]]",
+	  "error telegram_bot: is missing, but services.TelegramBot is there: the bot ends ..." },
 	{ "services.Worker", "[[\"127.255.255.254\",26000],[\"127.255.255.254\",26000]]", "" },
 	{ "services.Checker", "[[\"h\",8889]]",
 	  "warning services.AdminWebServer: shard 0 has h:8889 as its HTTP port, which is also "
@@ -193,6 +206,13 @@ static const struct row {
 	  "warning web_server.secret_key: is the one of CMS's sample file, ..." },
 	{ "web_server.secret_key", NULL, "warning web_server.secret_key: is not set, ..." },
 	{ "database.url", "\"postgresql://u:topsecret@h/db\"", "" },
+	{ "database.url", "\"postgresql://u:your_password_here@h/db\"",
+	  "warning database.url: has the password of CMS's sample file, which everybody knows; "
+	  "choose another" },
+	{ "proxy_service.rankings", "[\"http://u:topsecret@h/\",\"http://u:passw0rd@h:8890/\"]",
+	  "warning proxy_service.rankings: element 1: has the password of CMS's sample file, ..." },
+	{ "ranking.password", "\"passw0rd\"",
+	  "warning ranking.password: has the password of CMS's sample file, ..." },
 	{ "database.url", "\"postgres://u:topsecret@h/db\"",
 	  "warning database.url: \"postgres://u:***@h/db\" begins with postgres://, which newer "
 	  "SQLAlchemy refuses; ..." },
@@ -200,6 +220,26 @@ static const struct row {
 	  "error database.url: \"postgresql+asyncpg://u:***@h/db\" is not a psycopg2 URL, ..." },
 	{ "database.url", "\"u:topsecret@h\"",
 	  "error database.url: \"***\" is not a psycopg2 URL, ..." },
+	/* The ranking's file. */
+	{ "ranking.buffer_size", "0", "error ranking.buffer_size: is 0; RankingWebServer ..." },
+	{ "ranking.buffer_size", "1", "" },
+	{ "ranking.https_port", "8891",
+	  "error ranking.https_port: is set without a certificate; ..." },
+	/* By the version that reads it. */
+	{ "services.PrometheusExporter", "[[\"h\",8811]]", "" },
+	{ "services.TelegramBot", "[[\"h\",1]]",
+	  "error telegram_bot: is missing, but services.TelegramBot is there: ..." },
+	/* Hosts. */
+	{ "services.Checker", "[[\"H.\",22000]]",
+	  "warning services.Checker: shard 0: 'H.' is the host that LogService,0 calls 'h'; CMS "
+	  "compares the text and takes them for two machines: spell it in one way" },
+	{ "services.Worker", "[[\"fd00::1\",26000],[\"FD00:0::1\",26001]]",
+	  "warning services.Worker: shard 1: 'FD00:0::1' is the host that Worker,0 calls "
+	  "'fd00::1'; ..." },
+	{ "services.Worker", "[[\"127.0.0.1\",26000],[\"localhost\",26001]]",
+	  "warning services.Worker: shard 1: 'localhost' is the host that Worker,0 calls ..." },
+	{ "services.Worker", "[[\"w1\",26000],[\"w2\",26000],[\"w1\",26001]]", "" },
+	{ "services.Checker", "[[\"localhost\",22000]]", "" },
 	/* Unknown. */
 	{ "contest_web_server.listen_prot", "[1]",
 	  "warning contest_web_server.listen_prot: is not a key of CMS, which will ignore it; "
@@ -215,6 +255,46 @@ static const struct row {
 	  "will ignore it; check the name" },
 };
 
+static const struct {
+	const struct validate_context *context;
+	struct row row;
+} rows_in_context[] = {
+	{ &conf,
+	  { "printing_service.printer", "\"p\"",
+	    "error printing_service.printer: is set, but services.PrintingService is missing: ..." } },
+	{ &conf,
+	  { "services.PrometheusExporter", "[[\"h\",8811]]",
+	    "error prometheus.listen_address: is missing; PrometheusExporter of CMS 1.5 has no "
+	    "default for it and ends at once: set an address such as \"127.0.0.1\"\n"
+	    "error prometheus.listen_port: is missing; ..." } },
+	{ &cluster,
+	  { "services.Checker", "[[\"localhost\",22000]]",
+	    "warning services: 'localhost' (Checker,0) is each machine itself; in a cluster such an "
+	    "entry is vacant until a node with the role takes it" } },
+	{ &cluster,
+	  { "services.Worker", "[[\"127.0.0.1\",26000],[\"127.0.0.1\",26001]]",
+	    "warning services: '127.0.0.1' (Worker,0 and 1 more) is each machine itself; ..." } },
+	{ &cluster,
+	  { "database.url", "\"postgresql://u:topsecret@localhost:5432/db\"",
+	    "warning database.url: the host 'localhost' is each machine itself; write the address "
+	    "at which all machines of the cluster reach it" } },
+	{ &cluster,
+	  { "proxy_service.rankings", "[\"http://u:topsecret@[::1]:8890/\"]",
+	    "warning proxy_service.rankings: element 0: the host '::1' is each machine itself; ..." } },
+	{ &here,
+	  { "services.Checker", "[[\"PC\",22000]]",
+	    "warning services.ResourceService: shard 0: port 28000 lies in 27000-28100, from which "
+	    "the kernel takes ports for outgoing connections: a service that dials it while it is "
+	    "down can connect to itself; choose one below\n"
+	    "warning services.Checker: shard 0: 'PC' is a loopback address (127.0.1.1, say) in "
+	    "/etc/hosts of this machine: ..." } },
+	{ &installed,
+	  { "ranking.username", "\"u\"",
+	    "warning services.LogService: shard 0: 'h' is a loopback address (127.0.1.1, say) in "
+	    "/etc/hosts of this machine: what listens there is not seen by others; write its "
+	    "address, or mend /etc/hosts" } },
+};
+
 static bool matches(const char *text, const char *pattern)
 {
 	const size_t len = strlen(pattern);
@@ -224,23 +304,28 @@ static bool matches(const char *text, const char *pattern)
 	return strcmp(text, pattern) == 0;
 }
 
+static void assert_row(const struct row *row, const struct validate_context *context)
+{
+	CLEAN(value) struct value *document = from_json(good);
+
+	if (row->json)
+		value_set_path(document, row->path, from_json(row->json));
+	else
+		remove_path(document, row->path);
+	CLEAN(str) char *found = findings_of(document, context);
+
+	if (!matches(found, row->findings) || strstr(found, "topsecret"))
+		fail_msg("%s = %s\nfound:    %s\nexpected: %s", row->path,
+			 row->json ? row->json : "(removed)", found, row->findings);
+}
+
 static void each_fault_is_found_and_no_other(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		CLEAN(value) struct value *document = from_json(good);
-
-		if (rows[i].json)
-			value_set_path(document, rows[i].path, from_json(rows[i].json));
-		else
-			remove_path(document, rows[i].path);
-		CLEAN(str) char *found = findings_of(document);
-
-		if (!matches(found, rows[i].findings) || strstr(found, "topsecret"))
-			fail_msg("%s = %s\nfound:    %s\nexpected: %s", rows[i].path,
-				 rows[i].json ? rows[i].json : "(removed)", found,
-				 rows[i].findings);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_row(&rows[i], NULL);
+	for (size_t i = 0; i < ARRAY_LEN(rows_in_context); i++)
+		assert_row(&rows_in_context[i].row, rows_in_context[i].context);
 }
 
 static void all_faults_are_reported(void **state)
@@ -248,7 +333,7 @@ static void all_faults_are_reported(void **state)
 	CLEAN(value)
 	struct value *document =
 		from_json("{\"services\":{\"Worker\":[1,2]},\"worker\":{\"keep_sandbox\":0}}");
-	CLEAN(str) char *found = findings_of(document);
+	CLEAN(str) char *found = findings_of(document, NULL);
 	size_t lines = 1;
 
 	(void)state;
@@ -257,6 +342,74 @@ static void all_faults_are_reported(void **state)
 	/* url, two entries, three services, secret_key, type */
 	if (lines != 8)
 		fail_msg("%zu findings:\n%s", lines, found);
+}
+
+/* As many Workers as wanted, all on `h`, at distinct ports. */
+static struct value *with_workers(size_t len)
+{
+	struct value *document = from_json(good);
+	struct value *workers = value_new_array();
+
+	for (size_t k = 0; k < len; k++) {
+		CLEAN(str) char *entry = xasprintf("[\"h\",%zu]", 26000 + k);
+
+		value_array_add(workers, from_json(entry));
+	}
+	value_set_path(document, "services.Worker", workers);
+	return document;
+}
+
+static void workers_share_no_sandboxes(void **state)
+{
+	static const struct {
+		size_t workers;
+		enum cms_format format;
+		const char *findings;
+	} cases[] = {
+		{ 64, CMS_FORMAT_TOML, "" },
+		{ 65, CMS_FORMAT_TOML,
+		  "error services.Worker: shards 0 and 64 are both on 'h' and equal modulo 64, so "
+		  "CMS 1.6 gives them the same sandboxes and they spoil each other's runs: move one "
+		  "to another machine" },
+		{ 10, CMS_FORMAT_JSON, "" },
+		{ 11, CMS_FORMAT_JSON,
+		  "warning services.Worker: shards 0 and 10 are both on 'h' and equal modulo 10, so "
+		  "CMS 1.2 and 1.3 give..." },
+		{ 101, CMS_FORMAT_JSON,
+		  "error services.Worker: shards 0 and 100 are both on 'h' and equal modulo 100, so "
+		  "CMS 1.4 and 1.5 give..." },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		CLEAN(value) struct value *document = with_workers(cases[i].workers);
+		const struct validate_context context = { .format = cases[i].format };
+		CLEAN(str) char *found = findings_of(document, &context);
+
+		if (!matches(found, cases[i].findings))
+			fail_msg("%zu workers\nfound:    %s\nexpected: %s", cases[i].workers, found,
+				 cases[i].findings);
+	}
+}
+
+static void this_machine_is_read(void **state)
+{
+	const char *srcdir = getenv("srcdir");
+	CLEAN(str) char *root = xasprintf("%s/tests/data/machine", srcdir ? srcdir : ".");
+	CLEAN(validate_local) struct validate_local local = { 0 };
+	struct validate_context context = { 0 };
+
+	(void)state;
+	validate_local_read("/nowhere", &local);
+	assert_int_equal(local.ephemeral_last, 0);
+	assert_int_equal(local.loopback_names.len, 0);
+	validate_local_read(root, &local);
+	validate_local_apply(&local, &context);
+	assert_int_equal(context.ephemeral_first, 32768);
+	assert_int_equal(context.ephemeral_last, 60999);
+	assert_int_equal(context.loopback_names->len, 2);
+	assert_true(str_list_has(context.loopback_names, "pc.example"));
+	assert_true(str_list_has(context.loopback_names, "pc"));
 }
 
 static void findings_have_a_ceiling_that_hides_no_error(void **state)
@@ -273,6 +426,25 @@ static void findings_have_a_ceiling_that_hides_no_error(void **state)
 	findings_add(&findings, true, "key", "error");
 	assert_int_equal(findings.len, full);
 	assert_true(findings_have_errors(&findings));
+}
+
+static void assert_only_published_secrets(const char *name, const char *found)
+{
+	static const char expected[] =
+		"warning services.Worker: shards 0 and 10 are both on 'localhost' and equal modulo "
+		"10, so CMS 1.2 and 1.3 ";
+	CLEAN(str_list) struct str_list lines = { 0 };
+	size_t published = 0;
+
+	str_list_split(&lines, found, '\n');
+	for (size_t i = 0; i < lines.len; i++)
+		if (strstr(lines.items[i], "of CMS's sample file, which everybody knows"))
+			published++;
+		else if (!str_starts(lines.items[i], expected))
+			fail_msg("%s:\n%s", name, found);
+	/* secret_key, the database's password, the ranking's */
+	if (published != 3)
+		fail_msg("%s:\n%s", name, found);
 }
 
 static void samples_have_no_errors(void **state)
@@ -296,13 +468,10 @@ static void samples_have_no_errors(void **state)
 		}
 		assert_int_equal(cms_file_parse(buf_str(&text), text.len, &format, &document, NULL),
 				 0);
-		CLEAN(str) char *found = findings_of(document);
+		const struct validate_context context = { .format = format };
+		CLEAN(str) char *found = findings_of(document, &context);
 
-		/* Only that the secret key is the published one. */
-		if (!str_starts(found,
-				"warning web_server.secret_key: is the one of CMS's sample") ||
-		    strchr(found, '\n'))
-			fail_msg("%s:\n%s", names[i], found);
+		assert_only_published_secrets(names[i], found);
 	}
 }
 
@@ -311,6 +480,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_fault_is_found_and_no_other),
 		cmocka_unit_test(all_faults_are_reported),
+		cmocka_unit_test(workers_share_no_sandboxes),
+		cmocka_unit_test(this_machine_is_read),
 		cmocka_unit_test(findings_have_a_ceiling_that_hides_no_error),
 		cmocka_unit_test(samples_have_no_errors),
 	};

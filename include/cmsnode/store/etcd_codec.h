@@ -42,6 +42,17 @@ char *etcd_codec_watch(const char *const *keys, size_t keys_len, const char *con
 		       size_t prefixes_len,
 		       int64_t start_revision);
 
+struct etcd_codec_status { /* of one server */
+	char version[24]; /* "3.4.23" */
+	int major, minor, patch;
+	uint64_t cluster_id;
+	int64_t revision; /* what it has applied */
+	int64_t raft_index; /* how long its log is */
+};
+
+/* The answer to POST /maintenance/status with "{}". 0, or -EINVAL if it is not one. */
+int etcd_codec_status(const char *body, size_t len, struct etcd_codec_status *ret);
+
 enum etcd_watch_message_kind {
 	ETCD_WATCH_CREATED,
 	ETCD_WATCH_EVENTS,

@@ -198,8 +198,8 @@ enum store_watch_news {
 	 */
 	STORE_WATCH_GAP,
 	/*
-	 * nothing came for longer than a living watch is silent: read with `probe`. Told again
-	 * after each such time, until something comes
+	 * nothing came for longer than a living watch is silent, or the watch broke and was taken
+	 * up again: read with `probe`. Told again after each such time, until something comes
 	 */
 	STORE_WATCH_QUIET,
 };

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests: the queue, which endpoint each goes to, and what came of it. Must
+ * never send a write twice, and never call the owner from inside
+ * etcd_calls_add(). What the bytes mean is etcd_codec's.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmsnode/base/clock.h"
+#include "cmsnode/base/mem.h"
+#include "cmsnode/store/etcd_codec.h"
+
+#include "etcd_internal.h"
+
+#define REPLY_MAX_BYTES ((size_t)64 << 20)
+#define PUSH_MIN_BYTES ((size_t)256 << 10)
+#define SLOW_MS 250 /* a request that takes longer must not keep others waiting */
+
+struct etcd_call {
+	struct etcd_call *next;
+	struct etcd_transfer transfer;
+	struct store_request *request;
+	char *body;
+	uint64_t tried; /* bit per endpoint */
+	uint64_t tried_before; /* the last one */
+	struct etcd_watch_mark mark; /* of the stream that this probe is to prove */
+	bool proves;
+	store_reply_fn *done;
+	void *ctx;
+};
+
+static void finish_call(struct etcd_store *etcd, struct etcd_call *call, struct store_reply *reply);
+static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transfer_end *end);
+
+/* ---- calls ------------------------------------------------------------- */
+
+static void call_free(struct etcd_call *call)
+{
+	etcd_transfer_stop(&call->transfer);
+	buf_fini(&call->transfer.reply);
+	store_request_free(call->request);
+	free(call->body);
+	free(call);
+}
+
+static bool is_repeatable(const struct store_request *request)
+{
+	switch (request->kind) {
+	case STORE_TXN:
+		return store_request_is_read_only(request);
+	case STORE_LEASE_GRANT:
+	case STORE_LEASE_KEEPALIVE:
+	case STORE_LEASE_REMAINING:
+		return true;
+	case STORE_LEASE_REVOKE:
+		return false;
+	}
+	return false;
+}
+
+static struct etcd_call *call_new(struct store_request *request, store_reply_fn *done, void *ctx)
+{
+	struct etcd_call *call = xcalloc(1, sizeof(*call));
+	const bool large = etcd_codec_size(request) > PUSH_MIN_BYTES;
+
+	call->request = request;
+	call->body = etcd_codec_request(request);
+	call->done = done;
+	call->ctx = ctx;
+	call->transfer.kind = large ? ETCD_TRANSFER_PUSH : ETCD_TRANSFER_REQUEST;
+	call->transfer.path = etcd_codec_path(request);
+	call->transfer.body = call->body;
+	call->transfer.body_len = strlen(call->body);
+	call->transfer.resendable = is_repeatable(request);
+	call->transfer.reply = (struct buf)BUF_INIT(REPLY_MAX_BYTES);
+	call->transfer.on_end = on_call_end;
+	return call;
+}
+
+/* Of a stream that is open only its own member can tell whether it lives: no other will do. */
+static size_t endpoint_for_call(struct etcd_store *etcd, struct etcd_call *call)
+{
+	size_t endpoint = ETCD_NO_ENDPOINT;
+
+	if (call->request->probe && !call->tried)
+		endpoint = etcd_watch_to_prove(etcd->watch, &call->mark);
+	call->proves = endpoint != ETCD_NO_ENDPOINT;
+	return call->proves ? endpoint : etcd_endpoint_pick(etcd, call->tried);
+}
+
+enum start { STARTED, WAITS, NOWHERE };
+
+static enum start start_call(struct etcd_store *etcd, struct etcd_call *call)
+{
+	const size_t endpoint = endpoint_for_call(etcd, call);
+	if (endpoint == ETCD_NO_ENDPOINT)
+		return NOWHERE;
+	if (!etcd_server_is_known(etcd, endpoint))
+		return WAITS;
+	/* Beside another one it needs a connection more, and the first proves the server. */
+	call->transfer.kept_only =
+		!etcd->endpoints.items[endpoint].fresh && etcd->calls.in_flight_len == 0;
+	etcd->endpoints.items[endpoint].fresh = false;
+	call->transfer.endpoint = endpoint;
+	call->tried_before = call->tried;
+	call->tried = call->proves ? UINT64_MAX : call->tried | (uint64_t)1 << endpoint;
+	etcd->calls.in_flight[etcd->calls.in_flight_len++] = call;
+	etcd_transfer_start(etcd, &call->transfer);
+	return STARTED;
+}
+
+static void queue_last(struct etcd_calls *calls, struct etcd_call *call)
+{
+	*calls->queue_end = call;
+	calls->queue_end = &call->next;
+}
+
+static void queue_first(struct etcd_calls *calls, struct etcd_call *call)
+{
+	call->next = calls->queue;
+	if (!calls->queue)
+		calls->queue_end = &call->next;
+	calls->queue = call;
+}
+
+static struct etcd_call *take_first(struct etcd_calls *calls)
+{
+	struct etcd_call *call = calls->queue;
+
+	calls->queue = call->next;
+	call->next = NULL;
+	if (!calls->queue)
+		calls->queue_end = &calls->queue;
+	return call;
+}
+
+static void turn_in(struct etcd_store *etcd, double seconds)
+{
+	ev_timer_stop(etcd->loop, &etcd->calls.turn);
+	ev_now_update(etcd->loop);
+	ev_timer_set(&etcd->calls.turn, seconds, 0.0);
+	ev_timer_start(etcd->loop, &etcd->calls.turn);
+}
+
+/* Until another may be started beside those in flight; INT64_MAX: not before one of them ends. */
+static int64_t must_wait_ms(const struct etcd_calls *calls)
+{
+	const int64_t now_ms = clock_now_ms();
+	int64_t wait_ms = 0;
+
+	if (calls->in_flight_len == ETCD_IN_FLIGHT_MAX)
+		return INT64_MAX;
+	for (size_t i = 0; i < calls->in_flight_len; i++) {
+		const int64_t left_ms = calls->in_flight[i]->transfer.started_ms + SLOW_MS - now_ms;
+
+		if (left_ms > wait_ms)
+			wait_ms = left_ms;
+	}
+	return wait_ms;
+}
+
+void etcd_calls_start(struct etcd_store *etcd)
+{
+	while (etcd->calls.queue && !etcd->dying) {
+		const int64_t wait_ms = must_wait_ms(&etcd->calls);
+
+		if (wait_ms) {
+			if (wait_ms != INT64_MAX)
+				turn_in(etcd, (double)wait_ms / 1000.0);
+			return;
+		}
+		struct etcd_call *call = take_first(&etcd->calls);
+		struct store_reply reply;
+
+		switch (start_call(etcd, call)) {
+		case STARTED:
+			break;
+		case WAITS:
+			queue_first(&etcd->calls, call);
+			return;
+		case NOWHERE:
+			etcd_endpoints_unreachable(etcd, &reply);
+			finish_call(etcd, call, &reply);
+			break;
+		}
+	}
+}
+
+void etcd_calls_avoid(struct etcd_store *etcd, size_t endpoint)
+{
+	for (struct etcd_call *call = etcd->calls.queue; call; call = call->next)
+		call->tried |= (uint64_t)1 << endpoint;
+}
+
+static void forget_in_flight(struct etcd_store *etcd, const struct etcd_call *call)
+{
+	for (size_t i = 0; i < etcd->calls.in_flight_len; i++)
+		if (etcd->calls.in_flight[i] == call)
+			etcd->calls.in_flight[i] =
+				etcd->calls.in_flight[--etcd->calls.in_flight_len];
+}
+
+static void count_reply(struct etcd_store *etcd, const struct store_request *request,
+			const struct store_reply *reply)
+{
+	if (is_repeatable(request))
+		return;
+	etcd->counters.unknown += reply->outcome == STORE_UNKNOWN;
+	etcd->counters.conflicts +=
+		request->kind == STORE_TXN && reply->outcome == STORE_DONE && !reply->succeeded;
+}
+
+static void note_reply(struct etcd_store *etcd, const struct store_reply *reply)
+{
+	etcd->connected = reply->outcome != STORE_UNKNOWN;
+	(void)snprintf(etcd->trouble, sizeof(etcd->trouble), "%s", reply->text);
+	if (reply->cluster_id)
+		etcd->cluster_id = reply->cluster_id;
+	if (reply->revision)
+		etcd->revision = reply->revision;
+}
+
+static void finish_call(struct etcd_store *etcd, struct etcd_call *call, struct store_reply *reply)
+{
+	reply->restored = etcd->restored;
+	note_reply(etcd, reply);
+	count_reply(etcd, call->request, reply);
+	/* A probe's answer may have ended the watch, and its owner the store. */
+	if (!etcd->dying)
+		call->done(call->ctx, reply);
+	store_reply_fini(reply);
+	call_free(call);
+}
+
+/* The endpoint did its part, whatever the answer says. */
+static void fill_answer(struct etcd_store *etcd, struct etcd_call *call,
+			const struct etcd_transfer_end *end, struct store_reply *ret)
+{
+	const struct buf *body = &call->transfer.reply;
+
+	if (end->delivered) {
+		etcd_codec_reply(call->request, end->http_status, buf_str(body), body->len, ret);
+		return;
+	}
+	*ret = (struct store_reply){ 0 };
+	store_reply_fail(ret, STORE_UNKNOWN, STORE_TROUBLE_OTHER, "%s: %s",
+			 etcd_endpoint_name(etcd, call->transfer.endpoint),
+			 end->too_large ? "the answer is larger than 64 MiB" : end->text);
+}
+
+/* Holds the endpoint down with what it said. */
+static void blame_endpoint(struct etcd_store *etcd, struct etcd_call *call,
+			   const struct etcd_transfer_end *end, const struct store_reply *reply)
+{
+	const struct etcd_transfer *transfer = &call->transfer;
+
+	etcd_endpoint_failed(etcd, transfer->endpoint, transfer->started_ms,
+			     end->delivered ? reply->text : end->text);
+}
+
+/* Nothing was done: the server is asked again, and then this begins anew. */
+static void ask_again(struct etcd_store *etcd, struct etcd_call *call)
+{
+	etcd_server_forget(etcd, call->transfer.endpoint);
+	call->tried = call->tried_before;
+	forget_in_flight(etcd, call);
+	queue_first(&etcd->calls, call);
+}
+
+static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transfer_end *end)
+{
+	struct etcd_call *call =
+		(struct etcd_call *)((char *)transfer - offsetof(struct etcd_call, transfer));
+	struct etcd_store *etcd = transfer->etcd;
+	const bool failed = (!end->delivered && !end->too_large) || end->http_status >= 500;
+	struct store_reply reply;
+
+	if (end->not_kept) {
+		ask_again(etcd, call);
+		return;
+	}
+	fill_answer(etcd, call, end, &reply);
+	etcd->counters.failures += reply.outcome == STORE_UNKNOWN;
+	if (!failed) {
+		etcd_endpoint_answered(etcd, transfer->endpoint);
+	} else {
+		blame_endpoint(etcd, call, end, &reply);
+		if (is_repeatable(call->request) &&
+		    etcd_endpoint_pick(etcd, call->tried) != ETCD_NO_ENDPOINT) {
+			store_reply_fini(&reply);
+			forget_in_flight(etcd, call);
+			queue_first(&etcd->calls, call);
+			return;
+		}
+		if (etcd_endpoints_all_fail(etcd))
+			etcd_endpoints_unreachable(etcd, &reply);
+	}
+	if (call->proves)
+		etcd_watch_probed(etcd->watch, &call->mark, &reply);
+	forget_in_flight(etcd, call);
+	finish_call(etcd, call, &reply);
+}
+
+/* ---- beginning and end ------------------------------------------------- */
+
+static void on_turn(struct ev_loop *loop, struct ev_timer *w, int revents)
+{
+	struct etcd_store *etcd = w->data;
+
+	(void)loop;
+	(void)revents;
+	etcd_enter(etcd);
+	etcd_calls_start(etcd);
+	etcd_leave(etcd);
+}
+
+void etcd_calls_init(struct etcd_store *etcd)
+{
+	etcd->calls.queue_end = &etcd->calls.queue;
+	ev_init(&etcd->calls.turn, on_turn);
+	etcd->calls.turn.data = etcd;
+}
+
+void etcd_calls_add(struct etcd_store *etcd, struct store_request *request, store_reply_fn *done,
+		    void *ctx)
+{
+	queue_last(&etcd->calls, call_new(request, done, ctx));
+	turn_in(etcd, 0.0);
+}
+
+void etcd_calls_fini(struct etcd_store *etcd)
+{
+	struct etcd_calls *calls = &etcd->calls;
+
+	while (calls->queue)
+		call_free(take_first(calls));
+	for (size_t i = 0; i < calls->in_flight_len; i++)
+		call_free(calls->in_flight[i]);
+	ev_timer_stop(etcd->loop, &calls->turn);
+}
