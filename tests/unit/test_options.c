@@ -475,7 +475,7 @@ static void known_but_later(void **state)
 {
 	static const char *const names[] = {
 		"etcd-cacert", "etcd-cert",	     "etcd-key",
-		"etcd-user",   "etcd-password-file", "seed-ranking",
+		"etcd-user",   "etcd-password-file",
 		"zone",	       "hosts-file",	     "limit-nofile",
 		"umask",       "start-parallel",     "health-busy",
 		"output-dir",  "output-size",	     "output-files",
