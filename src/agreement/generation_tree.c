@@ -329,9 +329,11 @@ static int read_cms_entry(struct generation *generation, const struct tree_entry
 {
 	const char *table = str_starts(entry->key, "cms/") ? entry->key + strlen("cms/") : entry->key;
 	const char *slash = strchr(table, '/');
-	if (!slash || slash == table || !key_part_valid(slash + 1))
+	CLEAN(str) char *name = slash ? xstrndup(table, (size_t)(slash - table)) : NULL;
+
+	/* As strict as writing it: else it could be followed, and never be changed. */
+	if (!name || !key_part_valid(name) || !key_part_valid(slash + 1))
 		return err_set(err, -EINVAL, "%.100s: not a table and a key", entry->key);
-	CLEAN(str) char *name = xstrndup(table, (size_t)(slash - table));
 	struct value *value;
 	const int r = value_from_json(entry->value, entry->value_len, &value, err);
 	if (r < 0) {

@@ -178,6 +178,8 @@ static struct unit_spec *find_spec(struct plan *plan, const struct unit_status *
 static void mark_restarts(struct node *node, struct plan *plan)
 {
 	const struct rendered *newest = newest_rendered(node);
+	const struct rendered *compared = NULL; /* most units run with the same one */
+	CLEAN(impact) struct impact *impact = NULL;
 
 	node_pacing_begin(node);
 	for (size_t i = 0; i < supervisor_count(node->supervisor); i++) {
@@ -188,9 +190,14 @@ static void mark_restarts(struct node *node, struct plan *plan)
 		const struct rendered *started = find_rendered(node, unit.generation);
 		struct unit_spec *spec = find_spec(plan, &unit);
 
-		if (!spec || !started || started == newest ||
-		    !impact_must_restart(unit.service, unit.shard, started->document,
-					 newest->document, &why) ||
+		if (!spec || !started || started == newest)
+			continue;
+		if (started != compared) {
+			impact_free(impact);
+			impact = impact_new(node->format, started->document, newest->document);
+			compared = started;
+		}
+		if (!impact_restarts(impact, unit.service, unit.shard, &why) ||
 		    !node_pacing_allows(node, &unit))
 			continue;
 		spec->must_restart = true;
