@@ -236,7 +236,7 @@ void fake_gateway_free(struct fake_gateway *gateway)
 	if (!gateway)
 		return;
 	for (size_t i = 0; i < gateway->len; i++) {
-		die(gateway->connections[i]);
+		fake_reset(&gateway->connections[i]->exchange); /* no port is kept waiting */
 		connection_free(gateway->connections[i]);
 	}
 	free(gateway->connections);
