@@ -133,7 +133,7 @@ void agreement_enter_paused(struct agreement *a, int64_t at_least_ms)
 void agreement_enter_snapshot(struct agreement *a)
 {
 	a->read_all = true;
-	a->duty.at_ms = INT64_MAX;
+	agreement_end_duty(a);
 	agreement_converse(a, AGREEMENT_SNAPSHOT,
 			   agreement_request_read(a, true, agreement_wants_restore(a)));
 }
@@ -170,7 +170,7 @@ void agreement_enter_following(struct agreement *a)
 	if (a->reread)
 		agreement_enter_reading(a);
 	else if (agreement_wants_restore(a) || (a->edits_len && may_fold(a)) ||
-		 (a->duty.at_ms <= a->now_ms && may_fold(a)))
+		 (agreement_duty_ms(a) <= a->now_ms && may_fold(a)))
 		agreement_enter_snapshot(a);
 	else
 		a->timer_ms = next_look_ms(a);
@@ -264,14 +264,14 @@ static void duty(struct agreement *a, const struct agreement_input *in)
 	if (may_fold(a))
 		agreement_enter_snapshot(a);
 	else
-		a->duty.at_ms = INT64_MAX; /* comes again with the rank */
+		agreement_end_duty(a); /* comes again with the rank */
 }
 
 static void leave(struct agreement *a, const struct agreement_input *in)
 {
 	(void)in;
 	a->keepalive_ms = INT64_MAX;
-	a->duty.at_ms = INT64_MAX;
+	agreement_end_duty(a);
 	if (!a->registered) {
 		agreement_set_state(a, AGREEMENT_STOPPED);
 		(void)agreement_act(a, AGREEMENT_LEFT);
@@ -335,7 +335,12 @@ static agreement_cell *const cells[AGREEMENT_STATES][AGREEMENT_EVENTS] = {
 				[AGREEMENT_EVENT_WISH] = read_again,
 				[AGREEMENT_EVENT_STOP] = leave },
 	[AGREEMENT_SNAPSHOT] = { [AGREEMENT_EVENT_DONE] = agreement_snapshot_done, TROUBLES, BUSY },
-	[AGREEMENT_PREPARING] = { [AGREEMENT_EVENT_DONE] = agreement_prepare_done, TROUBLES, BUSY },
+	[AGREEMENT_PREPARING] = { [AGREEMENT_EVENT_DONE] = agreement_prepare_done,
+				  TROUBLES,
+				  [AGREEMENT_EVENT_CURRENT] = agreement_prepare_again,
+				  [AGREEMENT_EVENT_DOUBT] = remember,
+				  [AGREEMENT_EVENT_WISH] = remember,
+				  [AGREEMENT_EVENT_STOP] = leave },
 	[AGREEMENT_SWAPPING] = { [AGREEMENT_EVENT_DONE] = agreement_swap_done,
 				 [AGREEMENT_EVENT_REFUSED] = agreement_swap_refused,
 				 [AGREEMENT_EVENT_UNKNOWN] = trouble,

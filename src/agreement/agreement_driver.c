@@ -11,6 +11,7 @@
 #include "cmsnode/base/clock.h"
 #include "cmsnode/base/log.h"
 #include "cmsnode/base/mem.h"
+#include "cmsnode/base/str.h"
 #include "cmsnode/store/store.h"
 
 #define JOINING_MS 5000
@@ -29,8 +30,8 @@ struct waiting_edit {
 struct pending {
 	struct agreement_driver *driver;
 	uint64_t tag;
-	agreement_statuses_fn
-		*statuses; /* a look at all status/ entries, not the agreement's own request */
+	agreement_read_fn *read; /* somebody's look at keys, not the agreement's own request */
+	size_t read_len; /* ranges */
 	void *ctx;
 	struct pending *next;
 };
@@ -276,25 +277,32 @@ void agreement_driver_set_status(struct agreement_driver *driver, const char *js
 	catch_up_status(driver);
 }
 
-static void on_statuses(void *ctx, struct store_reply *reply)
+/* ---- reading for others -------------------------------------------------- */
+
+static void on_read(void *ctx, struct store_reply *reply)
 {
 	const struct pending pending = pending_end(ctx);
-	const bool ok = reply->outcome == STORE_DONE && reply->ranges_len == 1;
+	const bool ok = reply->outcome == STORE_DONE && reply->ranges_len == pending.read_len;
 
-	pending.statuses(pending.ctx, ok ? &reply->ranges[0] : NULL, ok ? NULL : reply->text);
+	pending.read(pending.ctx, ok ? reply->ranges : NULL, ok ? reply->ranges_len : 0,
+		     ok ? NULL : reply->text);
 }
 
-void agreement_driver_read_statuses(struct agreement_driver *driver, agreement_statuses_fn *done,
-				    void *ctx)
+void agreement_driver_read(struct agreement_driver *driver, const struct str_list *paths,
+			   agreement_read_fn *done, void *ctx)
 {
 	struct store_request *request = store_request_new(STORE_TXN);
 	struct pending *pending = pending_new(driver);
-	CLEAN(str) char *folder = xasprintf("%s/status/", driver->prefix);
 
-	pending->statuses = done;
+	pending->read = done;
+	pending->read_len = paths->len;
 	pending->ctx = ctx;
-	(void)store_ops_range(&request->success, folder, true);
-	store_send(driver->store, request, on_statuses, pending);
+	for (size_t i = 0; i < paths->len; i++) {
+		CLEAN(str) char *key = xasprintf("%s/%s", driver->prefix, paths->items[i]);
+
+		(void)store_ops_range(&request->success, key, str_ends(key, "/"));
+	}
+	store_send(driver->store, request, on_read, pending);
 }
 
 /* ---- construction and inputs ------------------------------------------- */

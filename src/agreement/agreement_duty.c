@@ -15,7 +15,8 @@
 
 #define FOLDERS 3
 #define LOOK_AGAIN_MS 60000
-#define DEPARTURE_MS 1000 /* others leave at the same time: together, they are one generation */
+#define DEPARTURE_MS 2000 /* others leave at the same time: together, they are one generation */
+#define DEPARTURES_MS 5000 /* nodes that died at once: their leases end one after the other */
 #define JOIN_MS 5000 /* a join is its own node's business first */
 #define RANK_MS 2000 /* more for each rank */
 #define CONTACT_MS 30000 /* before that nobody's absence means anything */
@@ -56,37 +57,69 @@ static int rank_of(const struct agreement *a)
 	return -1;
 }
 
-static void be_due(struct agreement *a, int64_t wait_ms)
-{
-	const int64_t at_ms = a->now_ms + agreement_between(a, wait_ms * 8 / 10, wait_ms * 12 / 10);
+/* ---- what waits for us ------------------------------------------------------------ */
 
-	if (a->duty.rank >= 0 && at_ms < a->duty.at_ms)
-		a->duty.at_ms = at_ms;
+static bool departures_wait(const struct agreement *a)
+{
+	return a->duty.departures_revision > a->seen.folded;
 }
 
-void agreement_find_rank(struct agreement *a)
+/* Departures that were held are folded with those that came since. */
+int64_t agreement_duty_ms(const struct agreement *a)
+{
+	const struct agreement_duty *duty = &a->duty;
+	const int64_t at_ms = departures_wait(a) ? duty->departures_ms : duty->hold_ends_ms;
+
+	return duty->joins_ms < at_ms ? duty->joins_ms : at_ms;
+}
+
+void agreement_end_duty(struct agreement *a)
+{
+	a->duty.joins_ms = a->duty.departures_ms = a->duty.hold_ends_ms = INT64_MAX;
+	a->duty.departures_revision = 0;
+}
+
+static int64_t about(struct agreement *a, int64_t wait_ms)
+{
+	return a->now_ms + agreement_between(a, wait_ms * 8 / 10, wait_ms * 12 / 10);
+}
+
+void agreement_note_departure(struct agreement *a, int64_t revision)
+{
+	struct agreement_duty *duty = &a->duty;
+
+	if (duty->rank < 0)
+		return;
+	if (!departures_wait(a))
+		duty->departures_since_ms = a->now_ms;
+	if (duty->departures_revision < revision)
+		duty->departures_revision = revision;
+	const int64_t last_ms = duty->departures_since_ms + DEPARTURES_MS;
+	const int64_t at_ms = about(a, DEPARTURE_MS);
+
+	duty->departures_ms = (at_ms < last_ms ? at_ms : last_ms) + duty->rank * RANK_MS;
+}
+
+void agreement_note_join(struct agreement *a)
+{
+	const int64_t at_ms = about(a, JOIN_MS + a->duty.rank * RANK_MS);
+
+	if (a->duty.rank >= 0 && at_ms < a->duty.joins_ms)
+		a->duty.joins_ms = at_ms;
+}
+
+void agreement_find_rank(struct agreement *a, int64_t revision)
 {
 	const int before = a->duty.rank;
 
 	a->duty.rank = rank_of(a);
 	if (a->duty.rank < 0) {
-		a->duty.at_ms = INT64_MAX;
+		agreement_end_duty(a);
 		a->duty.look_again_ms = a->now_ms + LOOK_AGAIN_MS;
 	} else if (before < 0) {
-		agreement_note_departure(a); /* what happened before we came may wait still */
+		/* what happened before we came may wait still */
+		agreement_note_departure(a, revision);
 	}
-}
-
-/* ---- what ---------------------------------------------------------------------- */
-
-void agreement_note_departure(struct agreement *a)
-{
-	be_due(a, DEPARTURE_MS + a->duty.rank * RANK_MS);
-}
-
-void agreement_note_join(struct agreement *a)
-{
-	be_due(a, JOIN_MS + a->duty.rank * RANK_MS);
 }
 
 /* ---- when ---------------------------------------------------------------------- */
@@ -120,8 +153,8 @@ static bool hold_until(struct agreement *a, int64_t end_ms)
 	if (end_ms <= a->now_ms)
 		return false;
 	/* Duty comes again when the hold may have ended. */
-	if (a->duty.rank >= 0 && end_ms < a->duty.at_ms)
-		a->duty.at_ms = end_ms;
+	if (a->duty.rank >= 0 && end_ms < a->duty.hold_ends_ms)
+		a->duty.hold_ends_ms = end_ms;
 	return true;
 }
 

@@ -299,8 +299,10 @@ void agreement_snapshot_done(struct agreement *a, const struct agreement_input *
 		return;
 	}
 	a->snapshot_revision = in->reply->revision;
-	agreement_find_rank(a);
-	if (agreement_wants_restore(a)) {
+	agreement_find_rank(a, in->reply->revision);
+	if (agreement_wants_restore(a) && !seen.directories) {
+		agreement_enter_snapshot(a); /* it was asked for while this was under way */
+	} else if (agreement_wants_restore(a)) {
 		agreement_restore(a);
 	} else if (a->seen.mod_revision == 0) {
 		if (a->agreed || !a->seed || registrations_newest(&a->registrations))
@@ -349,7 +351,9 @@ static void swap_lost(struct agreement *a, const struct store_reply *reply)
 	if (a->pushed && a->pushed_edit && a->attempts_len)
 		a->attempts_len--;
 	generation_free(steal(a->pushed));
-	if (agreement_reply_current(a, reply, 0, &err) < 0)
+	if (agreement_wants_restore(a))
+		agreement_enter_snapshot(a); /* it rests on all that the store holds */
+	else if (agreement_reply_current(a, reply, 0, &err) < 0)
 		agreement_hold(a, err.msg);
 	else
 		agreement_pursue_current(a);

@@ -149,7 +149,6 @@ static void tell_of_other_seed(struct agreement *a)
 {
 	CLEAN(str_list) struct str_list paths = { 0 };
 
-	a->absent_since_ms = 0;
 	list_differences(a->seed->cms, a->agreed->cms, &paths);
 	list_differences(a->agreed->cms, a->seed->cms, &paths);
 	if (!paths.len) {
@@ -211,6 +210,7 @@ void agreement_accept_generation(struct agreement *a, struct generation *generat
 	if (a->seed && a->absent_since_ms && !a->standalone &&
 	    strcmp(generation->meta.author, a->self.id) != 0)
 		tell_of_other_seed(a);
+	a->absent_since_ms = 0;
 }
 
 /* ---- FETCHING -------------------------------------------------------------- */
@@ -218,6 +218,7 @@ void agreement_accept_generation(struct agreement *a, struct generation *generat
 void agreement_enter_fetching(struct agreement *a, const struct current *current)
 {
 	a->current = *current;
+	a->fetching_to_accept = false;
 	agreement_converse(a, AGREEMENT_FETCHING, agreement_request_fetch(a));
 }
 
@@ -252,7 +253,7 @@ void agreement_fetch_done(struct agreement *a, const struct agreement_input *in)
 				  a->current.name, err.msg);
 
 		agreement_hold(a, text);
-	} else if (agreement_wants_restore(a)) {
+	} else if (a->fetching_to_accept && agreement_wants_restore(a)) {
 		agreement_restore_fetched(a, generation);
 	} else {
 		follow(a, generation);

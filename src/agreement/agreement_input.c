@@ -80,6 +80,18 @@ static void on_keepalive_reply(struct agreement *a, const struct agreement_input
 	agreement_dispatch(a, AGREEMENT_EVENT_DOUBT, in);
 }
 
+/* Of the conversation's replies only: it stands beside what they said of `current`. */
+static void note_cluster(struct agreement *a, uint64_t cluster_id)
+{
+	if (!cluster_id || cluster_id == a->cluster_id)
+		return;
+	if (a->cluster_id)
+		agreement_news(
+			a, true,
+			"another etcd cluster answers than before: it was restored, made anew, or the endpoints lead elsewhere; nothing is touched that it does not hold");
+	a->cluster_id = cluster_id;
+}
+
 static void on_reply(struct agreement *a, const struct agreement_input *in)
 {
 	agreement_note_contact(a, in->reply->outcome != STORE_UNKNOWN);
@@ -94,6 +106,7 @@ static void on_reply(struct agreement *a, const struct agreement_input *in)
 	if (in->tag != a->tag)
 		return;
 	a->tag = 0;
+	note_cluster(a, in->reply->cluster_id);
 	switch (in->reply->outcome) {
 	case STORE_DONE:
 		agreement_dispatch(a, AGREEMENT_EVENT_DONE, in);
@@ -127,7 +140,7 @@ static void on_watch(struct agreement *a, const struct agreement_input *in)
 			agreement_note_join(a);
 			break;
 		case AGREEMENT_SAW_DEPARTURE:
-			agreement_note_departure(a);
+			agreement_note_departure(a, in->watch->events[i].kv.mod_revision);
 			break;
 		case AGREEMENT_SAW_DOUBT:
 			agreement_dispatch(a, AGREEMENT_EVENT_DOUBT, in);
@@ -145,7 +158,7 @@ static void on_time(struct agreement *a, const struct agreement_input *in)
 		agreement_dispatch(a, AGREEMENT_EVENT_TIMER, in);
 	}
 	agreement_expire_edits(a);
-	if (a->duty.at_ms <= a->now_ms)
+	if (agreement_duty_ms(a) <= a->now_ms)
 		agreement_dispatch(a, AGREEMENT_EVENT_DUTY, in);
 	if (a->keepalive_ms <= a->now_ms && a->registered) {
 		struct agreement_action *action = agreement_act(a, AGREEMENT_SEND);
@@ -229,8 +242,8 @@ int64_t agreement_next_ms(const struct agreement *agreement)
 	if (agreement->registered && agreement->keepalive_ms < next)
 		next = agreement->keepalive_ms;
 	/* Elsewhere it is taken up on the way back to FOLLOWING. */
-	if (agreement->state == AGREEMENT_FOLLOWING && agreement->duty.at_ms < next)
-		next = agreement->duty.at_ms;
+	if (agreement->state == AGREEMENT_FOLLOWING && agreement_duty_ms(agreement) < next)
+		next = agreement_duty_ms(agreement);
 	if (agreement->edits_len && agreement->edits[0].deadline_ms < next)
 		next = agreement->edits[0].deadline_ms;
 	return next;
@@ -254,9 +267,10 @@ struct agreement *agreement_new(const struct agreement_settings *settings,
 	a->cold = a->agreed;
 	if (a->cold)
 		agreement_note_applied(a);
-	a->duty = (struct agreement_duty){
-		.rank = -1, .at_ms = INT64_MAX, .contact_since_ms = -1, .missing_since_ms = -1
-	};
+	a->duty = (struct agreement_duty){ .rank = -1,
+					   .contact_since_ms = -1,
+					   .missing_since_ms = -1 };
+	agreement_end_duty(a);
 	a->address_explicit = settings->address_explicit;
 	a->claimed = xstrdup(settings->address_before);
 	agreement_forget_proof(a);
@@ -309,6 +323,11 @@ const struct current *agreement_current(const struct agreement *agreement)
 const struct registrations *agreement_registrations(const struct agreement *agreement)
 {
 	return &agreement->registrations;
+}
+
+const char *agreement_prefix(const struct agreement *agreement)
+{
+	return agreement->prefix;
 }
 
 const struct registration *agreement_self(const struct agreement *agreement)

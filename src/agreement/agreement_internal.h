@@ -78,7 +78,12 @@ struct agreement_proof {
 /* Folding for those that cannot: departures, and joins that stay pending. */
 struct agreement_duty {
 	int rank; /* among the oldest nodes of distinct hosts; -1 = not one of the three */
-	int64_t at_ms; /* INT64_MAX = nothing waits */
+	/* when to fold; INT64_MAX = nothing waits */
+	int64_t joins_ms;
+	int64_t departures_ms; /* moved by each one, but not for ever */
+	int64_t hold_ends_ms; /* of departures that were not folded */
+	int64_t departures_since_ms; /* the first of them */
+	int64_t departures_revision; /* the last of them; folded up to there: none waits */
 	int64_t look_again_ms; /* we were not one of the three: not asked again before */
 	int64_t contact_since_ms; /* the store answers steadily since; -1 = it does not */
 	int64_t missing_since_ms; /* most of the cluster is missing since; -1 = it is not */
@@ -142,6 +147,7 @@ struct agreement {
 	bool cold; /* `agreed` is the copy from the disk and was not handed on yet */
 	int64_t snapshot_revision;
 	struct generation *restoring; /* what accept or publish puts in force; NULL = none */
+	bool fetching_to_accept; /* what is being fetched shall be put in force, not followed */
 	uint64_t restore_lease;
 	struct generation *pushed; /* sent, outcome not known yet */
 	struct current pushed_current;
@@ -243,10 +249,14 @@ void agreement_edit_fini(struct agreement_edit *edit);
 
 /* ---- agreement_duty.c ------------------------------------------------------ */
 
-/* After all nodes were read, or one of them changed: are we one of the three? */
-void agreement_find_rank(struct agreement *a);
-/* Something happened that may be ours to fold. */
-void agreement_note_departure(struct agreement *a);
+/* After all nodes were read at `revision`: are we one of the three? */
+void agreement_find_rank(struct agreement *a, int64_t revision);
+/* When something waits for us to fold it; INT64_MAX = nothing does. */
+int64_t agreement_duty_ms(const struct agreement *a);
+/* It is being done, or somebody else's now. */
+void agreement_end_duty(struct agreement *a);
+/* Something happened, up to `revision`, that may be ours to fold. */
+void agreement_note_departure(struct agreement *a, int64_t revision);
 void agreement_note_join(struct agreement *a);
 void agreement_note_contact(struct agreement *a, bool answered);
 /* May departures be folded now? If not, duty comes again when that may have changed. */
@@ -254,7 +264,7 @@ bool agreement_may_fold_departures(struct agreement *a, const struct generation 
 
 /* ---- agreement_restore.c --------------------------------------------------- */
 
-agreement_cell agreement_prepare_done;
+agreement_cell agreement_prepare_done, agreement_prepare_again;
 /* The oldest edit is an accept or a publish, all was read. */
 void agreement_restore(struct agreement *a);
 /* The store's generation was fetched for an accept. */
@@ -282,6 +292,7 @@ struct store_request *agreement_request_leave(const struct agreement *a);
 
 struct agreement_seen {
 	bool among_oldest; /* we are one of the few oldest nodes; known after a read of not all */
+	bool directories; /* those of all generations were read */
 };
 
 /*

@@ -74,17 +74,6 @@ void agreement_grant_done(struct agreement *a, const struct agreement_input *in)
 
 /* ---- READING ------------------------------------------------------------ */
 
-static void note_cluster(struct agreement *a, uint64_t cluster_id)
-{
-	if (!cluster_id || cluster_id == a->cluster_id)
-		return;
-	if (a->cluster_id)
-		agreement_news(
-			a, true,
-			"another etcd cluster answers than before: it was restored, made anew, or the endpoints lead elsewhere; nothing is touched that it does not hold");
-	a->cluster_id = cluster_id;
-}
-
 static void watch_from(struct agreement *a, int64_t revision, bool nodes)
 {
 	struct agreement_action *action = agreement_act(a, AGREEMENT_WATCH);
@@ -148,11 +137,10 @@ void agreement_read_done(struct agreement *a, const struct agreement_input *in)
 	struct agreement_seen seen = { 0 };
 	struct err err = { 0 };
 
-	note_cluster(a, in->reply->cluster_id);
 	const int r = agreement_reply_read(a, in->reply, &seen, &err);
 
 	if (a->read_all)
-		agreement_find_rank(a);
+		agreement_find_rank(a, in->reply->revision);
 	keep_watch(a, in->reply, was_watching && known != a->seen.mod_revision);
 	/* Perhaps one of the three: only with all of them at hand that can be told. */
 	if (!a->read_all && seen.among_oldest && a->now_ms >= a->duty.look_again_ms)

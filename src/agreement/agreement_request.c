@@ -243,7 +243,8 @@ int agreement_reply_read(struct agreement *a, const struct store_reply *reply,
 		read_reservations(a, &reply->ranges[READ_RESERVED_OR_OLDEST]);
 	else
 		ret->among_oldest = has_own_key(a, &reply->ranges[READ_RESERVED_OR_OLDEST], &at);
-	if (reply->ranges_len > READ_DIRECTORIES)
+	ret->directories = reply->ranges_len > READ_DIRECTORIES;
+	if (ret->directories)
 		read_directories(a, &reply->ranges[READ_DIRECTORIES]);
 	return read_current(a, &reply->ranges[READ_CURRENT], err);
 }

@@ -63,12 +63,14 @@ static void publish(struct agreement *a)
 
 static void accept(struct agreement *a)
 {
-	if (!a->seen.mod_revision)
+	if (!a->seen.mod_revision) {
 		refuse(a, "the store holds no configuration: there is nothing to accept");
-	else if (a->agreed && strcmp(a->agreed->name, a->seen.name) == 0)
+	} else if (a->agreed && strcmp(a->agreed->name, a->seen.name) == 0) {
 		prepare(a, generation_clone(a->agreed));
-	else
+	} else {
 		agreement_enter_fetching(a, &a->seen);
+		a->fetching_to_accept = true;
+	}
 }
 
 void agreement_restore(struct agreement *a)
@@ -79,9 +81,24 @@ void agreement_restore(struct agreement *a)
 		accept(a);
 }
 
+/* What the person saw is not what the store holds any more: all is read again. */
+void agreement_prepare_again(struct agreement *a, const struct agreement_input *in)
+{
+	(void)in;
+	if (agreement_wants_restore(a))
+		agreement_enter_snapshot(a);
+	else
+		agreement_enter_following(a);
+}
+
 void agreement_restore_fetched(struct agreement *a, struct generation *generation)
 {
-	prepare(a, generation);
+	if (strcmp(a->seen.name, a->current.name) == 0) {
+		prepare(a, generation);
+		return;
+	}
+	generation_free(generation);
+	agreement_enter_snapshot(a);
 }
 
 void agreement_prepare_done(struct agreement *a, const struct agreement_input *in)

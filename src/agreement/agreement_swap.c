@@ -178,6 +178,18 @@ static void keep_what_is_there(const struct agreement *a, struct generation_meta
 	}
 }
 
+/* What an operator changed, for `config history`; joins and departures are in the reason. */
+static void fill_changes(const struct agreement *a, struct generation_meta *meta)
+{
+	str_list_fini(&meta->changes);
+	if (!a->pushed_edit)
+		return;
+	const struct edits *edits = &a->edits[0].edits;
+
+	for (size_t i = 0; i < edits->len && i < GENERATION_CHANGES_MAX; i++)
+		str_list_add(&meta->changes, edits->items[i].path);
+}
+
 static void fill_meta(struct agreement *a, struct generation *generation,
 		      const struct generation *base, const struct tree *tree, const char *reason)
 {
@@ -186,6 +198,7 @@ static void fill_meta(struct agreement *a, struct generation *generation,
 	set_text(&meta->parent, base ? base->name : "");
 	set_text(&meta->author, a->pushed_edit ? a->edits[0].author : a->self.id);
 	set_text(&meta->reason, reason);
+	fill_changes(a, meta);
 	meta->created_at = a->wall_s;
 	meta->schema = GENERATION_SCHEMA;
 	meta->entries = (int64_t)tree->len;
@@ -296,6 +309,8 @@ struct store_request *agreement_request_mark(struct agreement *a)
 {
 	struct store_request *request = store_request_new(STORE_TXN);
 
+	/* Once this is carried out, no earlier swap can be any more. */
+	generation_free(steal(a->pushed));
 	a->pushed_current = a->seen;
 	a->pushed_current.folded = a->snapshot_revision;
 	compare_current(a, request);

@@ -3,7 +3,7 @@
  * Operators' edits of a generation. Must refuse what was changed meanwhile: an operator never
  * overwrites what he has not seen.
  */
-#include "cmsnode/agreement/alter.h"
+#include "alter_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +13,8 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/config/document.h"
 #include "cmsnode/config/keys.h"
+
+#define PUBLIC "ranking.public."
 
 void edits_fini(struct edits *edits)
 {
@@ -33,8 +35,19 @@ void edits_add(struct edits *edits, const char *path, const struct value *old,
 		(struct edit){ xstrdup(path), value_clone(old), value_clone(wanted) };
 }
 
+/* "ranking.public.x": the one place where CMS nests a table. NULL: the path is another. */
+static const char *in_public(const char *path)
+{
+	return str_starts(path, PUBLIC) ? path + strlen(PUBLIC) : NULL;
+}
+
 struct value *alter_value(const struct generation *generation, const char *path)
 {
+	if (str_starts(path, ALTER_SLOTS))
+		return alter_slots_value(generation, path);
+	if (in_public(path))
+		return value_clone(value_get(value_get_path(generation->cms, "ranking.public"),
+					     in_public(path)));
 	if (!str_starts(path, "topology."))
 		return value_clone(value_get_path(generation->cms, path));
 	CLEAN(value) struct value *policy = policy_to_value(&generation->policy);
@@ -115,8 +128,29 @@ static int set_node_state(struct generation *generation, const char *id, const s
 	return 0;
 }
 
+static void set_entry(struct generation *generation, const char *path, const struct value *wanted)
+{
+	const bool nested = in_public(path);
+	CLEAN(str)
+	char *table = nested ? xstrdup("ranking.public") : xstrndup(path, strcspn(path, "."));
+	const char *key = path + strlen(table) + 1;
+
+	if (nested && !value_get_path(generation->cms, table))
+		value_set_path(generation->cms, table, value_new_table());
+	if (wanted && nested)
+		value_set(value_get_path(generation->cms, table), key, value_clone(wanted));
+	else if (wanted)
+		value_set_path(generation->cms, path, value_clone(wanted));
+	else
+		(void)value_remove(nested ? value_get_path(generation->cms, table) :
+					    value_get(generation->cms, table),
+				   key);
+}
+
 static int apply_edit(struct generation *generation, const struct edit *edit, struct err *err)
 {
+	if (str_starts(edit->path, ALTER_SLOTS))
+		return alter_edit_slots(generation, edit, err);
 	if (str_starts(edit->path, "nodes.") && edit->wanted)
 		return set_node_state(generation, edit->path + strlen("nodes."), edit->wanted, err);
 	if (str_starts(edit->path, "nodes."))
@@ -129,13 +163,7 @@ static int apply_edit(struct generation *generation, const struct edit *edit, st
 			err, ERR_CONFIG,
 			"%s: not a <table>.<key> that can be set; who runs what follows from the nodes' roles",
 			edit->path);
-	if (edit->wanted) {
-		value_set_path(generation->cms, edit->path, value_clone(edit->wanted));
-		return 0;
-	}
-	CLEAN(str) char *table = xstrndup(edit->path, (size_t)(dot - edit->path));
-
-	(void)value_remove(value_get(generation->cms, table), dot + 1);
+	set_entry(generation, edit->path, edit->wanted);
 	return 0;
 }
 

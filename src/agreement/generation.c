@@ -36,15 +36,17 @@ static void node_fini(struct generation_node *node)
 	str_list_fini(&node->roles);
 }
 
-static void meta_fini(struct generation_meta *meta)
+void generation_meta_fini(struct generation_meta *meta)
 {
 	free(meta->parent);
 	free(meta->author);
 	free(meta->reason);
+	str_list_fini(&meta->changes);
 	free(meta->ancestors);
 	for (size_t i = 0; i < meta->kept_len; i++)
 		free(meta->kept[i].name);
 	free(meta->kept);
+	*meta = (struct generation_meta){ 0 };
 }
 
 void generation_free(struct generation *generation)
@@ -59,17 +61,19 @@ void generation_free(struct generation *generation)
 	free(generation->nodes.items);
 	generation_forget_deferred(generation);
 	free(generation->deferred.items);
-	meta_fini(&generation->meta);
+	generation_meta_fini(&generation->meta);
 	free(generation);
 }
 
 static void meta_copy(struct generation_meta *to, const struct generation_meta *from)
 {
-	meta_fini(to);
+	generation_meta_fini(to);
 	*to = *from;
 	to->parent = xstrdup(from->parent);
 	to->author = xstrdup(from->author);
 	to->reason = xstrdup(from->reason);
+	to->changes = (struct str_list){ 0 };
+	str_list_copy(&to->changes, &from->changes);
 	to->ancestors = xmemdup(from->ancestors, from->ancestors_len * sizeof(*from->ancestors));
 	to->ancestors_cap = from->ancestors_len;
 	to->kept = xmemdup(from->kept, from->kept_len * sizeof(*from->kept));
@@ -343,6 +347,16 @@ bool generation_name_valid(const char *name)
 	return n >= 1 && n <= GENERATION_NAME_MAX && name[0] != '.' &&
 	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
 		       n;
+}
+
+int64_t generation_name_sequence(const char *name)
+{
+	const char *underscore = strrchr(name, '_');
+	CLEAN(str)
+	char *digits = underscore ? xstrndup(underscore + 1, strcspn(underscore + 1, "-")) : NULL;
+	int64_t sequence;
+
+	return digits && str_to_int64(digits, 0, INT64_MAX, &sequence) == 0 ? sequence : 0;
 }
 
 void generation_tag(const char *name, char ret[GENERATION_TAG_SIZE])

@@ -105,7 +105,11 @@ static int add_table(struct tree *tree, const char *name, const struct value *ta
 				       name, member->key);
 		char *json = value_to_json(member->value);
 
-		tree_take(tree, xasprintf("cms/%s/%s", name, member->key), json, strlen(json));
+		/* The ranking's file is another one. */
+		tree_take(tree,
+			  str_eq(name, "ranking") ? xasprintf("ranking/%s", member->key) :
+						    xasprintf("cms/%s/%s", name, member->key),
+			  json, strlen(json));
 	}
 	return 0;
 }
@@ -188,6 +192,8 @@ char *generation_meta_to_json(const struct generation_meta *meta)
 	json_add_str(json, "parent", meta->parent);
 	json_add_str(json, "author", meta->author);
 	json_add_str(json, "reason", meta->reason);
+	if (meta->changes.len)
+		json_add_str_list(json, "changes", &meta->changes);
 	json_add_int(json, "created_at", meta->created_at);
 	json_add_int(json, "schema", meta->schema);
 	json_add_int(json, "entries", meta->entries);
@@ -275,6 +281,16 @@ static int read_kept(const cJSON *json, struct generation_meta *meta, struct err
 	return 0;
 }
 
+/* Only for people to read: what is malformed is left out. */
+static void read_changes(const cJSON *json, struct generation_meta *meta)
+{
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, json_get_array(json, "changes"))
+		if (cJSON_IsString(item) && meta->changes.len < GENERATION_CHANGES_MAX)
+			str_list_add(&meta->changes, item->valuestring);
+}
+
 static int read_meta(const struct store_kv *kv, struct generation_meta *meta, struct err *err)
 {
 	CLEAN(json) cJSON *json = json_parse(kv->value, kv->value_len, err);
@@ -285,6 +301,7 @@ static int read_meta(const struct store_kv *kv, struct generation_meta *meta, st
 	replace_text(&meta->parent, json_get_str(json, "parent"));
 	replace_text(&meta->author, json_get_str(json, "author"));
 	replace_text(&meta->reason, json_get_str(json, "reason"));
+	read_changes(json, meta);
 	if (json_get_int64(json, "schema", &meta->schema) < 0 ||
 	    json_get_int64(json, "entries", &meta->entries) < 0 ||
 	    json_get_int64(json, "created_at", &meta->created_at) < 0 || !format ||
@@ -307,7 +324,7 @@ static int read_meta(const struct store_kv *kv, struct generation_meta *meta, st
 static int read_cms_entry(struct generation *generation, const struct tree_entry *entry,
 			  struct err *err)
 {
-	const char *table = entry->key + strlen("cms/");
+	const char *table = str_starts(entry->key, "cms/") ? entry->key + strlen("cms/") : entry->key;
 	const char *slash = strchr(table, '/');
 	if (!slash || slash == table || !key_part_valid(slash + 1))
 		return err_set(err, -EINVAL, "%.100s: not a table and a key", entry->key);
@@ -418,7 +435,7 @@ static int read_deferred(struct generation *generation, const struct tree_entry 
 static int read_entry(struct generation *generation, const struct tree_entry *entry,
 		      struct err *err)
 {
-	if (str_starts(entry->key, "cms/"))
+	if (str_starts(entry->key, "cms/") || str_starts(entry->key, "ranking/"))
 		return read_cms_entry(generation, entry, err);
 	if (strcmp(entry->key, "topology/slots") == 0)
 		return read_slots(generation, entry, err);
@@ -460,8 +477,9 @@ static int collect(const char *directory, const struct store_kvs *kvs,
 	return has_meta ? 0 : err_set(err, -EINVAL, "its directory is empty or has no meta entry");
 }
 
-int generation_from_kvs(const struct current *current, const char *directory,
-			const struct store_kvs *kvs, struct generation **ret, struct err *err)
+/* `digest`: what vouches for it from outside; NULL = its own meta alone. */
+static int read_directory(const char *directory, const struct store_kvs *kvs, const char *wanted,
+			  struct generation **ret, struct err *err)
 {
 	CLEAN(generation) struct generation *generation = generation_new();
 	CLEAN(tree) struct tree tree = { 0 };
@@ -474,18 +492,55 @@ int generation_from_kvs(const struct current *current, const char *directory,
 		return err_set(err, -EINVAL, "%zu of its %d entries are there", tree.len,
 			       (int)generation->meta.entries);
 	tree_digest(&tree, digest);
-	if (strcmp(digest, generation->meta.digest) != 0 || strcmp(digest, current->digest) != 0)
+	if (strcmp(digest, generation->meta.digest) != 0 ||
+	    (wanted && strcmp(digest, wanted) != 0))
 		return err_set(err, -EINVAL, "its content does not fit its digest");
 	for (size_t i = 0; i < tree.len; i++) {
 		r = read_entry(generation, &tree.items[i], err);
 		if (r < 0)
 			return r;
 	}
+	*ret = steal(generation);
+	return 0;
+}
+
+int generation_from_kvs(const struct current *current, const char *directory,
+			const struct store_kvs *kvs, struct generation **ret, struct err *err)
+{
+	CLEAN(generation) struct generation *generation = NULL;
+	const int r = read_directory(directory, kvs, current->digest, &generation, err);
+	if (r < 0)
+		return r;
+
 	replace_text(&generation->name, current->name);
 	generation->epoch = current->epoch;
 	generation->sequence = current->sequence;
 	*ret = steal(generation);
 	return 0;
+}
+
+int generation_read(const char *name, const char *directory, const struct store_kvs *kvs,
+		    struct generation **ret, struct err *err)
+{
+	CLEAN(generation) struct generation *generation = NULL;
+	const int r = read_directory(directory, kvs, NULL, &generation, err);
+	if (r < 0)
+		return r;
+	const struct generation_meta *meta = &generation->meta;
+
+	replace_text(&generation->name, name);
+	generation->sequence = meta->ancestors_len ? meta->ancestors[0].sequence + 1 : 1;
+	*ret = steal(generation);
+	return 0;
+}
+
+int generation_meta_read(const struct store_kv *kv, struct generation_meta *ret, struct err *err)
+{
+	*ret = (struct generation_meta){ 0 };
+	const int r = read_meta(kv, ret, err);
+	if (r < 0)
+		generation_meta_fini(ret);
+	return r;
 }
 
 char *current_to_json(const struct current *current)

@@ -36,6 +36,18 @@ bool findings_have_errors(const struct findings *findings)
 	return false;
 }
 
+bool findings_have(const struct findings *findings, const struct finding *finding)
+{
+	for (size_t i = 0; i < findings->len; i++) {
+		const struct finding *other = &findings->items[i];
+
+		if (other->is_error == finding->is_error && str_eq(other->key, finding->key) &&
+		    str_eq(other->text, finding->text))
+			return true;
+	}
+	return false;
+}
+
 /* Makes room when the ceiling is reached; false: this finding is one too many. */
 static bool make_room(struct findings *findings, bool is_error)
 {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `config show, get, set, export`: the agreed configuration, read and changed
- * through the daemon. Must never guess a value's type: the daemon does that.
+ * `config show, get, export`: the agreed configuration, asked of the daemon.
  */
 #include "ctl.h"
 
@@ -11,15 +10,11 @@
 
 #include <cjson/cJSON.h>
 
-#include "cmsnode/base/clock.h"
 #include "cmsnode/base/err.h"
 #include "cmsnode/base/json.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
 #include "cmsnode/config/cms_file.h"
-
-/* `set --wait`: until every service that must restart has done so. */
-enum { APPLY_TIME_MS = 10 * 60 * 1000 };
 
 /* --- show --- */
 
@@ -148,50 +143,6 @@ int ctl_config_get(const struct ctl *ctl, struct err *err)
 	return 0;
 }
 
-/* --- set --- */
-
-static int add_change(cJSON *changes, const char *word, struct err *err)
-{
-	const char *equals = strchr(word, '=');
-	if (!equals || equals == word)
-		return err_set(
-			err, ERR_USAGE,
-			"config set: '%s' is not KEY=VALUE (such as worker.keep_sandbox=true)",
-			word);
-	CLEAN(str) char *key = xstrndup(word, (size_t)(equals - word));
-	cJSON *change = cJSON_CreateObject();
-
-	json_add_str(change, "key", key);
-	json_add_str(change, "value", equals + 1);
-	(void)cJSON_AddItemToArray(changes, change);
-	return 0;
-}
-
-int ctl_config_set(const struct ctl *ctl, struct err *err)
-{
-	CLEAN(json) cJSON *request = ctl_request("config.set");
-	CLEAN(json) cJSON *result = NULL;
-	cJSON *changes = cJSON_AddArrayToObject(request, "changes");
-
-	for (size_t i = 0; i < ctl->words_len; i++) {
-		const int r = add_change(changes, ctl->words[i], err);
-		if (r < 0)
-			return r;
-	}
-	json_add_str(request, "message", ctl->message);
-	json_add_bool(request, "wait", ctl->wait);
-	const int r = ctl->wait ? ctl_ask(ctl, steal(request), clock_now_ms() + APPLY_TIME_MS,
-					  &result, err) :
-				  ctl_ask_soon(ctl, steal(request), &result, err);
-	if (r < 0)
-		return r;
-	const char *generation = json_get_str(result, "generation");
-	CLEAN(str) char *safe = ctl_printable(generation ? generation : "unnamed", false);
-
-	(void)printf("%s: %s\n", ctl->wait ? "applied" : "agreed", safe);
-	return 0;
-}
-
 /* --- export --- */
 
 int ctl_config_export(const struct ctl *ctl, struct err *err)
@@ -207,7 +158,7 @@ int ctl_config_export(const struct ctl *ctl, struct err *err)
 	cJSON *request = ctl_request("config.export");
 
 	json_add_str(request, "format", ctl->format);
-	json_add_bool(request, "ranking", false);
+	json_add_bool(request, "ranking", ctl->ranking);
 	const int r = ctl_ask_soon(ctl, request, &result, err);
 	if (r < 0)
 		return r;

@@ -29,6 +29,9 @@ struct ctl {
 	bool reveal;
 	bool follow;
 	bool force;
+	bool yes;
+	bool at_once;
+	bool ranking;
 	int64_t lines;
 	const char *message; /* NULL: none */
 	const char *format; /* "toml", "json", "flat-toml" or NULL */
@@ -44,6 +47,16 @@ ctl_command_fn ctl_config_show;
 ctl_command_fn ctl_config_get;
 ctl_command_fn ctl_config_set;
 ctl_command_fn ctl_config_export;
+ctl_command_fn ctl_config_check;
+ctl_command_fn ctl_config_unset;
+ctl_command_fn ctl_config_import;
+ctl_command_fn ctl_config_edit;
+ctl_command_fn ctl_config_history;
+ctl_command_fn ctl_config_diff;
+ctl_command_fn ctl_config_rollback;
+ctl_command_fn ctl_config_freeze;
+ctl_command_fn ctl_config_thaw;
+ctl_command_fn ctl_plan;
 ctl_command_fn ctl_service_list;
 ctl_command_fn ctl_logs;
 ctl_command_fn ctl_node_forget;
@@ -158,6 +171,14 @@ char *ctl_value_text(const struct cJSON *value);
 
 /* The whole value as pretty-printed JSON on standard output. */
 void ctl_print_json(const struct cJSON *json);
+
+/* --- cmd_change.c --- */
+
+/*
+ * Takes a `config.plan` request: shows what it would do, asks the person unless --yes, does it, and
+ * with --wait tells node by node until all have it.
+ */
+int ctl_plan_and_apply(const struct ctl *ctl, struct cJSON *request, struct err *err);
 
 /* --- cmd_status.c --- */
 

@@ -50,6 +50,9 @@ enum option_id {
 	OPTION_LINES,
 	OPTION_FOLLOW,
 	OPTION_FORCE,
+	OPTION_YES,
+	OPTION_AT_ONCE,
+	OPTION_RANKING,
 	OPTION_RUN_DIR,
 	OPTION_HELP,
 	OPTION_VERSION,
@@ -86,15 +89,21 @@ static const struct option_row {
 	{ "etcd-user", 0, true, OPTION_LATER },
 	{ "etcd-password-file", 0, true, OPTION_LATER },
 	{ "prefix", 0, true, OPTION_LATER },
-	{ "ranking", 0, false, OPTION_LATER },
-	{ "yes", 0, false, OPTION_LATER },
-	{ "at-once", 0, false, OPTION_LATER },
+	{ "ranking", 0, false, OPTION_RANKING },
+	{ "yes", 'y', false, OPTION_YES },
+	{ "at-once", 0, false, OPTION_AT_ONCE },
 	{ "force", 0, false, OPTION_FORCE },
 	{ "from-database", 0, true, OPTION_LATER },
 };
 /* clang-format on */
 
 /* --- the commands --- */
+
+/* Of everything that changes the configuration. */
+#define CHANGE                                                                             \
+	(BIT(OPTION_MESSAGE) | BIT(OPTION_YES) | BIT(OPTION_WAIT) | BIT(OPTION_TIMEOUT) | \
+	 BIT(OPTION_AT_ONCE))
+#define CHANGE_USAGE "[-m MESSAGE] [--yes] [--wait [--timeout S]] [--at-once]"
 
 static const struct command_row {
 	const char *verb;
@@ -116,11 +125,31 @@ static const struct command_row {
 	  "the agreed configuration, secrets masked" },
 	{ "config", "get", ctl_config_get, BIT(OPTION_REVEAL), 1, 1, "config get KEY [--reveal]",
 	  "one value; --reveal: even if it is a secret" },
-	{ "config", "set", ctl_config_set, BIT(OPTION_MESSAGE) | BIT(OPTION_WAIT), 1, SIZE_MAX,
-	  "config set KEY=VALUE... [-m MESSAGE] [--wait]",
-	  "change the configuration of the cluster" },
-	{ "config", "export", ctl_config_export, BIT(OPTION_FORMAT), 0, 0,
-	  "config export [--format toml|json|flat-toml]", "the file as CMS reads it, with secrets" },
+	{ "config", "set", ctl_config_set, CHANGE, 1, SIZE_MAX,
+	  "config set KEY=VALUE... " CHANGE_USAGE, "change the configuration of the cluster" },
+	{ "config", "unset", ctl_config_unset, CHANGE, 1, SIZE_MAX, "config unset KEY... " CHANGE_USAGE,
+	  "leave entries to CMS's defaults" },
+	{ "config", "import", ctl_config_import, CHANGE, 1, 1, "config import FILE " CHANGE_USAGE,
+	  "take over a cms.toml or cms.conf; -: standard input" },
+	{ "config", "edit", ctl_config_edit, CHANGE | BIT(OPTION_RANKING), 0, 0,
+	  "config edit [--ranking] " CHANGE_USAGE, "the file in $EDITOR, then as an import" },
+	{ "config", "history", ctl_config_history, BIT(OPTION_LINES) | BIT(OPTION_JSON), 0, 0,
+	  "config history [-n LINES] [--json]", "who changed what, when and why" },
+	{ "config", "diff", ctl_config_diff, BIT(OPTION_JSON), 0, 2, "config diff [A [B]] [--json]",
+	  "what differs between two generations; without names: what the last change was" },
+	{ "config", "rollback", ctl_config_rollback, CHANGE, 1, 1,
+	  "config rollback GENERATION " CHANGE_USAGE,
+	  "a new generation with the entries of an old one; nodes and assignments stay" },
+	{ "config", "freeze", ctl_config_freeze, BIT(OPTION_MESSAGE) | BIT(OPTION_WAIT), 0, 0,
+	  "config freeze [-m MESSAGE]", "refuse changes (a contest runs) until thaw" },
+	{ "config", "thaw", ctl_config_thaw, BIT(OPTION_MESSAGE) | BIT(OPTION_WAIT), 0, 0,
+	  "config thaw [-m MESSAGE]", "allow changes again" },
+	{ "plan", NULL, ctl_plan, BIT(OPTION_JSON), 1, SIZE_MAX, "plan FILE | KEY=VALUE... [--json]",
+	  "what a change would start, stop and restart, and on which node" },
+	{ "config", "export", ctl_config_export, BIT(OPTION_FORMAT) | BIT(OPTION_RANKING), 0, 0,
+	  "config export [--format toml|json|flat-toml] [--ranking]", "the file as CMS reads it, with secrets" },
+	{ "config", "check", ctl_config_check, BIT(OPTION_JSON), 1, SIZE_MAX,
+	  "config check FILE... [--json]", "what is wrong with a file; needs no daemon" },
 	{ "service", "list", ctl_service_list, BIT(OPTION_JSON), 0, 0, "service list [--json]",
 	  "the services of this node" },
 	{ "node", "forget", ctl_node_forget, BIT(OPTION_FORCE) | BIT(OPTION_MESSAGE), 1, 1,
@@ -140,16 +169,6 @@ static const struct command_row {
 	  "this node takes a new id at its next start" },
 	{ "logs", NULL, ctl_logs, BIT(OPTION_LINES) | BIT(OPTION_FOLLOW), 1, 1,
 	  "logs NAME,SHARD [-n LINES] [-f]", "the last output of a service; -f: go on" },
-	{ .verb = "config", .what = "unset" },
-	{ .verb = "config", .what = "import" },
-	{ .verb = "config", .what = "edit" },
-	{ .verb = "config", .what = "history" },
-	{ .verb = "config", .what = "diff" },
-	{ .verb = "config", .what = "rollback" },
-	{ .verb = "config", .what = "check" },
-	{ .verb = "config", .what = "freeze" },
-	{ .verb = "config", .what = "thaw" },
-	{ .verb = "plan" },
 	{ .verb = "node", .what = "list" },
 	{ .verb = "service", .what = "start" },
 	{ .verb = "service", .what = "stop" },
@@ -249,6 +268,15 @@ static int apply_option(struct line *line, const struct option_row *option, cons
 	case OPTION_FORCE:
 		ctl->force = true;
 		return 0;
+	case OPTION_YES:
+		ctl->yes = true;
+		return 0;
+	case OPTION_AT_ONCE:
+		ctl->at_once = true;
+		return 0;
+	case OPTION_RANKING:
+		ctl->ranking = true;
+		return 0;
 	case OPTION_LATER:
 		return err_set(err, ERR_USAGE, "--%s: not in this version", option->name);
 	}
@@ -296,7 +324,7 @@ static int read_line(int argc, char *argv[], struct line *line, struct err *err)
 					    .val = LONG_OPTION + (int)i };
 	for (;;) {
 		const int at = optind ? optind : 1;
-		const int code = getopt_long(argc, argv, "-:m:n:fh", table, NULL);
+		const int code = getopt_long(argc, argv, "-:m:n:fhy", table, NULL);
 		int r = 0;
 
 		if (code == -1)

@@ -46,12 +46,13 @@ struct cluster_status {
 	struct control_request *request;
 };
 
-static void on_statuses(void *ctx, const struct store_kvs *kvs, const char *trouble)
+static void on_statuses(void *ctx, const struct store_kvs *kvs, size_t len, const char *trouble)
 {
 	struct cluster_status *cluster = ctx;
 	struct control_request *request = cluster->request;
 	struct cJSON *json = status_json(cluster->node);
 
+	(void)len;
 	free(cluster);
 	if (!kvs) {
 		json_free(json);
@@ -88,7 +89,10 @@ static void do_status(struct node *node, struct control_request *request, const 
 	struct cluster_status *cluster = xmalloc(sizeof(*cluster));
 
 	*cluster = (struct cluster_status){ node, request };
-	agreement_driver_read_statuses(node->driver, on_statuses, cluster);
+	CLEAN(str_list) struct str_list paths = { 0 };
+
+	str_list_add(&paths, "status/");
+	agreement_driver_read(node->driver, &paths, on_statuses, cluster);
 }
 
 static void do_service_list(struct node *node, struct control_request *request, const cJSON *body)
@@ -143,171 +147,7 @@ static void do_explain(struct node *node, struct control_request *request, const
 	control_answer(request, node_explain(node, what ? what : "all"));
 }
 
-/* ---- configuration ------------------------------------------------------ */
-
-/* The agreed generation, or NULL after having answered why there is none. */
-static const struct generation *agreed_or_fail(struct node *node, struct control_request *request)
-{
-	const struct agreement *agreement =
-		node->driver ? agreement_driver_agreement(node->driver) : NULL;
-	const struct generation *generation = agreement ? agreement_agreed(agreement) : NULL;
-	if (!generation) {
-		const char *why = agreement ? agreement_trouble(agreement) : node->choice.reason;
-
-		control_fail(request, ERR_UNAVAILABLE, "no configuration is agreed yet%s%s",
-			     why ? ": " : "", why ? why : "");
-	}
-	return generation;
-}
-
-static cJSON *masked_tables(const struct generation *generation)
-{
-	cJSON *tables = cJSON_CreateObject();
-
-	for (size_t t = 0; t < generation->cms->table.len; t++) {
-		const struct value_member *table = &generation->cms->table.members[t];
-		cJSON *json = cJSON_AddObjectToObject(tables, table->key);
-
-		for (size_t i = 0; i < table->value->table.len; i++) {
-			const struct value_member *member = &table->value->table.members[i];
-			CLEAN(str) char *path = xasprintf("%s.%s", table->key, member->key);
-			CLEAN(value) struct value *masked = config_mask(path, member->value);
-
-			(void)cJSON_AddItemToObject(json, member->key, value_to_cjson(masked));
-		}
-	}
-	return tables;
-}
-
-static cJSON *slot_json(const struct slot *slot, const char *service, size_t shard)
-{
-	cJSON *json = cJSON_CreateObject();
-	CLEAN(str) char *name = xasprintf("%s-%zu", service, shard);
-
-	json_add_str(json, "kind", slot->node ? "assigned" : slot->host ? "static" : "vacant");
-	json_add_str(json, "node", slot->node);
-	json_add_str(json, "host", slot->host);
-	json_add_int(json, "port", slot->port);
-	json_add_str(json, "name", name);
-	return json;
-}
-
-static cJSON *services_json(const struct generation *generation)
-{
-	cJSON *services = cJSON_CreateObject();
-
-	for (int s = 0; s < CATALOGUE_COUNT; s++) {
-		const struct slot_list *list = &generation->slots.lists[s];
-		const char *name = catalogue_at((enum catalogue_index)s)->name;
-		if (!list->listed)
-			continue;
-		cJSON *array = cJSON_AddArrayToObject(services, name);
-
-		for (size_t k = 0; k < list->len; k++)
-			(void)cJSON_AddItemToArray(array, slot_json(&list->items[k], name, k));
-	}
-	return services;
-}
-
-static void do_config_show(struct node *node, struct control_request *request, const cJSON *body)
-{
-	(void)body;
-	const struct generation *generation = agreed_or_fail(node, request);
-	if (!generation)
-		return;
-	cJSON *result = cJSON_CreateObject();
-	CLEAN(str) char *path = xasprintf("configs/%s", generation->name);
-	CLEAN(value) struct value *policy = policy_to_value(&generation->policy);
-
-	json_add_str(result, "generation", path);
-	json_add_int(result, "epoch", generation->epoch);
-	json_add_int(result, "sequence", generation->sequence);
-	(void)cJSON_AddItemToObject(result, "tables", masked_tables(generation));
-	(void)cJSON_AddItemToObject(result, "services", services_json(generation));
-	(void)cJSON_AddItemToObject(result, "policy", value_to_cjson(policy));
-	control_answer(request, result);
-}
-
-/*
- * A path that can be asked for or set; NULL after having answered. "services.X" is rendered, not
- * stored.
- */
-static const char *path_or_fail(struct control_request *request, const char *key)
-{
-	const char *path = NULL;
-
-	if (key)
-		path = str_starts(key, "topology.") ? key : config_key_canonical(key);
-	if (!path) {
-		const char *nearest = key ? config_key_nearest(key) : NULL;
-
-		control_fail(request, ERR_USAGE, "%s: no such key%s%s%s", key ? key : "(none)",
-			     nearest ? " (did you mean " : "", nearest ? nearest : "",
-			     nearest ? "?)" : "");
-	}
-	return path;
-}
-
-static struct value *look_up(const struct generation *generation, const char *path)
-{
-	if (!str_starts(path, "services."))
-		return alter_value(generation, path);
-	CLEAN(value) struct value *document = generation_render(generation);
-
-	return value_clone(value_get_path(document, path));
-}
-
-static void do_config_get(struct node *node, struct control_request *request, const cJSON *body)
-{
-	const char *path = path_or_fail(request, json_get_str(body, "key"));
-	if (!path)
-		return;
-	const struct generation *generation = agreed_or_fail(node, request);
-	if (!generation)
-		return;
-	const bool reveal = json_get_bool(body, "reveal", false);
-	if (reveal && !control_may_change(request)) {
-		control_fail(request, -EPERM, "--reveal needs root or group cmsnode");
-		return;
-	}
-	CLEAN(value) struct value *value = look_up(generation, path);
-	if (!value) {
-		control_fail(request, -ENOENT, "%s is not set: CMS's own default holds", path);
-		return;
-	}
-	CLEAN(value) struct value *shown = reveal ? value_clone(value) : config_mask(path, value);
-	cJSON *result = cJSON_CreateObject();
-
-	json_add_str(result, "key", path);
-	(void)cJSON_AddItemToObject(result, "value", value_to_cjson(shown));
-	control_answer(request, result);
-}
-
-static void do_config_export(struct node *node, struct control_request *request, const cJSON *body)
-{
-	const struct generation *generation = agreed_or_fail(node, request);
-	if (!generation)
-		return;
-	if (!control_may_change(request)) {
-		control_fail(request, -EPERM,
-			     "an export holds passwords: it needs root or group cmsnode");
-		return;
-	}
-	const char *wanted = json_get_str(body, "format");
-	enum cms_format format = generation->meta.format;
-	if (wanted && cms_format_parse(wanted, &format) < 0) {
-		control_fail(request, ERR_USAGE,
-			     "format '%.40s': toml, json or flat-toml is wanted", wanted);
-		return;
-	}
-	CLEAN(value) struct value *document = generation_render(generation);
-	CLEAN(str) char *text = cms_file_write(document, format);
-	cJSON *result = cJSON_CreateObject();
-
-	json_add_str(result, "text", text);
-	json_add_str(result, "format", cms_format_name(format));
-	control_answer(request, result);
-}
+/* ---- answers to changes ---------------------------------------------------- */
 
 void control_on_edited(void *ctx, int code, const char *text)
 {
@@ -322,91 +162,6 @@ void control_on_edited(void *ctx, int code, const char *text)
 	json_add_str(result, "generation", path);
 	json_add_str(result, "restarts", NULL);
 	control_answer(request, result);
-}
-
-static int read_change(const struct node *node, const struct generation *generation,
-		       const cJSON *change, struct edits *edits, struct err *err)
-{
-	const char *key = json_get_str(change, "key");
-	const char *text = json_get_str(change, "value");
-	if (!key || !text)
-		return err_set(err, ERR_USAGE, "a change needs key and value");
-	const char *path = str_starts(key, "topology.") ? key : config_key_canonical(key);
-	if (!path) {
-		const char *nearest = config_key_nearest(key);
-
-		return err_set(err, ERR_USAGE, "%s: no such key%s%s%s", key,
-			       nearest ? " (did you mean " : "", nearest ? nearest : "",
-			       nearest ? "?)" : "");
-	}
-	CLEAN(value) struct value *wanted = NULL;
-	if (config_value_parse(path, text, &wanted, err) < 0)
-		return ERR_CONFIG;
-	CLEAN(value) struct value *old = alter_value(generation, path);
-
-	if (str_starts(path, "ranking."))
-		return err_set(err, ERR_USAGE, "%s: rankings are not in this version", path);
-	if (node->options->standalone && str_starts(path, "topology."))
-		return err_set(err, ERR_USAGE,
-			       "%s: a policy is for clusters, FILE has no place for it", path);
-	/*
-	 * CMS ignores a key it does not know, and such a change would restart everything for
-	 * nothing.
-	 */
-	if (!old && !config_key_find(path) && !str_starts(path, "topology.")) {
-		const char *nearest = config_key_nearest(path);
-
-		return err_set(err, ERR_CONFIG, "%s: CMS has no such key%s%s%s", path,
-			       nearest ? " (did you mean " : "", nearest ? nearest : "",
-			       nearest ? "?)" : "");
-	}
-
-	edits_add(edits, path, old, wanted);
-	return 0;
-}
-
-/* What an operator wrote into FILE by hand is not overwritten behind his back. */
-static int check_operators_file(const struct node *node, struct err *err)
-{
-	char digest[65];
-
-	if (!node->options->standalone)
-		return 0;
-	if (seed_digest(node->options, digest, err) < 0)
-		return ERR_CONFLICT;
-	if (strcmp(digest, node->seed_digest) == 0)
-		return 0;
-	return err_set(err, ERR_CONFLICT,
-		       "%s was changed by hand: restart cmsnoded to take that in, then set this",
-		       node->options->standalone);
-}
-
-static void do_config_set(struct node *node, struct control_request *request, const cJSON *body)
-{
-	if (!control_may_change(request)) {
-		control_fail(request, -EPERM, "changes need root or group cmsnode");
-		return;
-	}
-	const struct generation *generation = agreed_or_fail(node, request);
-	if (!generation)
-		return;
-	struct edits edits = { 0 };
-	struct err err = { 0 };
-	const cJSON *change;
-	int r = check_operators_file(node, &err);
-
-	cJSON_ArrayForEach(change, json_get_array(body, "changes")) {
-		if (r == 0)
-			r = read_change(node, generation, change, &edits, &err);
-	}
-	if (r == 0 && edits.len == 0)
-		r = err_set(&err, ERR_USAGE, "nothing to set: KEY=VALUE is wanted");
-	if (r < 0)
-		control_fail(request, r, "%s", err.msg);
-	else
-		agreement_driver_edit(node->driver, &edits, "operator",
-				      json_get_str(body, "message"), control_on_edited, request);
-	edits_fini(&edits);
 }
 
 /* ---- logs ---------------------------------------------------------------- */
@@ -535,10 +290,13 @@ static const struct {
 	{ "status", do_status },
 	{ "explain", do_explain },
 	{ "service.list", do_service_list },
-	{ "config.show", do_config_show },
-	{ "config.get", do_config_get },
-	{ "config.set", do_config_set },
-	{ "config.export", do_config_export },
+	{ "config.show", control_config_show },
+	{ "config.get", control_config_get },
+	{ "config.export", control_config_export },
+	{ "config.history", control_config_history },
+	{ "config.diff", control_config_diff },
+	{ "config.plan", control_config_plan },
+	{ "config.apply", control_config_apply },
 	{ "logs", do_logs },
 	{ "node.forget", control_node_forget },
 	{ "node.drain", control_node_drain },

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "cmsnode/agreement/alter.h"
 #include "cmsnode/agreement/generation.h"
 #include "cmsnode/agreement/registration.h"
 #include "cmsnode/config/cms_file.h"
@@ -41,6 +42,19 @@ struct rendered {
 	struct value *document;
 };
 
+/* A change that was shown to somebody, who may want it. */
+struct change_plan {
+	uint64_t id; /* from 1; 0 = none */
+	struct edits edits;
+	char *reason;
+	int64_t made_ms;
+};
+
+struct change_plans {
+	struct change_plan items[16];
+	uint64_t last;
+};
+
 struct node {
 	struct ev_loop *loop;
 	const struct options *options;
@@ -67,6 +81,7 @@ struct node {
 
 	/* what is agreed */
 	struct generation *seed; /* NULL = none given */
+	struct change_plans plans;
 	struct store *store; /* NULL until there is an address */
 	struct store_counters counters; /* as last reported */
 	struct agreement_driver *driver;
@@ -119,6 +134,43 @@ void control_node_undrain(struct node *node, struct control_request *request,
 			  const struct cJSON *body);
 void control_node_reset_identity(struct node *node, struct control_request *request,
 				 const struct cJSON *body);
+
+/* control_config.c: what the configuration is, and was. */
+void control_config_show(struct node *node, struct control_request *request,
+			 const struct cJSON *body);
+void control_config_get(struct node *node, struct control_request *request,
+			const struct cJSON *body);
+void control_config_export(struct node *node, struct control_request *request,
+			   const struct cJSON *body);
+void control_config_history(struct node *node, struct control_request *request,
+			    const struct cJSON *body);
+void control_config_diff(struct node *node, struct control_request *request,
+			 const struct cJSON *body);
+
+/* The agreed generation, or NULL after having answered why there is none. */
+const struct generation *control_agreed(struct node *node, struct control_request *request);
+
+/*
+ * The name of a generation that is still in the store, from "configs/NAME", NAME or its sequence
+ * number; NULL if there is none. Caller frees.
+ */
+char *control_find_generation(const struct generation *agreed, const char *wanted);
+int control_unknown_generation(struct control_request *request, const char *wanted);
+
+/* Reads one or two (second may be NULL) by name; answers the request itself if that fails. */
+typedef void control_generations_fn(struct node *node, struct control_request *request,
+				    const struct generation *first,
+				    const struct generation *second, void *ctx);
+void control_read_generations(struct node *node, struct control_request *request,
+			      const char *first, const char *second, control_generations_fn *done,
+			      void *ctx);
+
+/* control_change.c: changes of the configuration. */
+void control_config_plan(struct node *node, struct control_request *request,
+			 const struct cJSON *body);
+void control_config_apply(struct node *node, struct control_request *request,
+			  const struct cJSON *body);
+void change_plans_fini(struct change_plans *plans);
 
 /* control_store.c: a person ends a disagreement between the store and the nodes. */
 void control_store_accept(struct node *node, struct control_request *request,

@@ -10,8 +10,6 @@
  * message does not move it: older servers sent some ahead of events
  * (etcd #15220), and resuming too early only repeats what is then dropped.
  */
-#include "cmsnode/store/etcd_watch.h"
-
 #include <ev.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -25,6 +23,8 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
 #include "cmsnode/store/etcd_codec.h"
+
+#include "etcd_internal.h"
 
 #define LINE_MAX_BYTES ((size_t)16 << 20)
 #define BUFFER_MAX_BYTES \
@@ -55,7 +55,6 @@ struct watch_id {
 
 struct etcd_watch {
 	struct etcd_store *etcd;
-	struct ev_loop *loop;
 	struct etcd_transfer transfer;
 	/* WAITING: connect; OPENING: not created in time; OPEN: quiet for long, or lagging */
 	struct ev_timer timer;
@@ -86,12 +85,12 @@ struct etcd_watch {
 static void set_state(struct etcd_watch *watch, enum watch_state state, double timer_s)
 {
 	watch->state = state;
-	ev_timer_stop(watch->loop, &watch->timer);
+	ev_timer_stop(watch->etcd->loop, &watch->timer);
 	if (state == WATCH_CLOSED)
 		return;
-	ev_now_update(watch->loop);
+	ev_now_update(watch->etcd->loop);
 	ev_timer_set(&watch->timer, timer_s, 0.0);
-	ev_timer_start(watch->loop, &watch->timer);
+	ev_timer_start(watch->etcd->loop, &watch->timer);
 }
 
 static int64_t idle_ms(const struct etcd_watch *watch)
@@ -155,7 +154,7 @@ static void lost(struct etcd_watch *watch, const char *why)
 {
 	count_failure(watch);
 	close_stream(watch);
-	etcd_counters(watch->etcd)->failures++;
+	watch->etcd->counters.failures++;
 	(void)snprintf(watch->trouble, sizeof(watch->trouble), "the watch on %s was lost: %s",
 		       etcd_endpoint_name(watch->etcd, watch->avoid), why);
 	const double wait_s = backoff_s(watch);
@@ -174,7 +173,7 @@ gap(struct etcd_watch *watch, const char *fmt, ...)
 	va_start(args, fmt);
 	(void)vsnprintf(why, sizeof(why), fmt, args);
 	va_end(args);
-	etcd_counters(watch->etcd)->gaps++;
+	watch->etcd->counters.gaps++;
 	count_failure(watch);
 	close_stream(watch);
 	set_state(watch, WATCH_CLOSED, 0.0);
@@ -235,7 +234,7 @@ static void on_created(struct etcd_watch *watch, const struct etcd_watch_message
 	if (watch->state != WATCH_OPENING || !all_created(watch))
 		return;
 	watch->opened_ms = clock_now_ms();
-	watch->avoid = SIZE_MAX;
+	watch->avoid = ETCD_NO_ENDPOINT;
 	watch->trouble[0] = '\0';
 	wait_for_more(watch);
 	etcd_endpoint_answered(watch->etcd, watch->transfer.endpoint);
@@ -353,7 +352,7 @@ static bool take_line(struct etcd_watch *watch, const char *line, size_t len)
 		gap(watch, "%s", err.msg);
 	else
 		on_message(watch, &message);
-	if (watch->serial != serial || etcd_is_dying(watch->etcd))
+	if (watch->serial != serial || watch->etcd->dying)
 		return false;
 	if (watch->state == WATCH_OPEN)
 		wait_for_more(watch);
@@ -466,7 +465,7 @@ static void open_stream(struct etcd_watch *watch)
 	watch->transfer.body = watch->body;
 	watch->transfer.body_len = strlen(watch->body);
 	watch->transfer.endpoint = etcd_endpoint_for_watch(watch->etcd, watch->avoid);
-	etcd_counters(watch->etcd)->watches++;
+	watch->etcd->counters.watches++;
 	set_state(watch, WATCH_OPENING, CREATED_WITHIN_S);
 	etcd_transfer_start(watch->etcd, &watch->transfer);
 }
@@ -525,7 +524,7 @@ static void on_timer(struct ev_loop *loop, struct ev_timer *w, int revents)
 size_t etcd_watch_to_prove(const struct etcd_watch *watch, struct etcd_watch_mark *ret)
 {
 	if (watch->state != WATCH_OPEN)
-		return SIZE_MAX;
+		return ETCD_NO_ENDPOINT;
 	*ret = (struct etcd_watch_mark){ .serial = watch->serial, .revision = watch->revision };
 	return watch->transfer.endpoint;
 }
@@ -582,15 +581,14 @@ void etcd_watch_probed(struct etcd_watch *watch, const struct etcd_watch_mark *m
 	}
 }
 
-/* ---- for etcd.c --------------------------------------------------------- */
+/* ---- for the others --------------------------------------------------------- */
 
-struct etcd_watch *etcd_watch_new(struct etcd_store *etcd, struct ev_loop *loop)
+struct etcd_watch *etcd_watch_new(struct etcd_store *etcd)
 {
 	struct etcd_watch *watch = xcalloc(1, sizeof(*watch));
 
 	watch->etcd = etcd;
-	watch->loop = loop;
-	watch->avoid = SIZE_MAX;
+	watch->avoid = ETCD_NO_ENDPOINT;
 	watch->transfer.kind = ETCD_TRANSFER_WATCH;
 	watch->transfer.path = "/watch";
 	watch->transfer.resendable = true;
@@ -606,7 +604,7 @@ void etcd_watch_free(struct etcd_watch *watch)
 	if (!watch)
 		return;
 	close_stream(watch);
-	ev_timer_stop(watch->loop, &watch->timer);
+	ev_timer_stop(watch->etcd->loop, &watch->timer);
 	str_list_fini(&watch->keys);
 	str_list_fini(&watch->prefixes);
 	free(watch->ids);

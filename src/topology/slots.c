@@ -61,7 +61,7 @@ void slots_copy(struct slots *to, const struct slots *from)
 	}
 }
 
-static bool slot_equal(const struct slot *a, const struct slot *b)
+bool slot_equal(const struct slot *a, const struct slot *b)
 {
 	return str_eq(a->node, b->node) && str_eq(a->host, b->host) && a->port == b->port &&
 	       a->http_port == b->http_port;

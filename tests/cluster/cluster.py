@@ -31,8 +31,8 @@ class Cluster:
     def host(self, name, docker0=False):
         return self.network.add_host(name, docker0)
 
-    def start_etcd(self, *hosts, loopback=False):
-        self.etcd = Etcd(list(hosts), loopback)
+    def start_etcd(self, *hosts, loopback=False, options=()):
+        self.etcd = Etcd(list(hosts), loopback, options)
         self.etcd.start()
         return self.etcd
 

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+import fault_scene
 from cluster import Cluster
 
 LINES = 40
@@ -23,6 +24,17 @@ def why_not():
         if done.returncode != 0:
             return f"cluster tests: {' '.join(command)}: {done.stderr.strip()}"
     return None
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: left out by contrib/run-tests; make check-faults")
+
+
+def pytest_terminal_summary(terminalreporter):
+    lines = fault_scene.summary()
+    if lines:
+        terminalreporter.section("from the end of a fault until all was as before")
+        terminalreporter.write("\n".join(lines) + "\n")
 
 
 def pytest_collection_modifyitems(items):
@@ -49,6 +61,66 @@ def make_cluster():
     yield cluster
     cluster.close()
     clusters.remove(cluster)
+
+
+@pytest.fixture
+def new_scene():
+    """Makes a scene that this test alone has; arguments as for Scene.build() and of its nodes."""
+    scenes = []
+
+    def make(*etcd_options, before_nodes=lambda etcd: None, **settings):
+        scenes.append(open_scene(**settings))
+        scenes[-1].build(*etcd_options, before_nodes=before_nodes)
+        scenes[-1].begin()
+        return scenes[-1]
+    yield make
+    for scene in scenes:
+        close_scene(scene)
+
+
+def open_scene(**settings):
+    scene = fault_scene.Scene(**settings)
+    clusters.append(scene.cluster)
+    return scene
+
+
+def close_scene(scene):
+    scene.close()
+    clusters.remove(scene.cluster)
+
+
+class Stage:
+    """One scene for the tests of a file; after one that did not leave it sound, a new one."""
+
+    def __init__(self):
+        self.scene = None
+
+    def get(self):
+        if not self.scene:
+            self.scene = open_scene()
+            self.scene.build()
+        return self.scene
+
+    def clear(self):
+        if self.scene:
+            close_scene(self.scene)
+            self.scene = None
+
+
+@pytest.fixture(scope="module")
+def stage():
+    stage = Stage()
+    yield stage
+    stage.clear()
+
+
+@pytest.fixture
+def scene(stage):
+    scene = stage.get()
+    scene.begin()
+    yield scene
+    if not scene.is_sound:
+        stage.clear()
 
 
 @pytest.fixture

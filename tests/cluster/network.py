@@ -19,6 +19,7 @@ from waiting import until
 
 CLONE_NEWNET = 0x40000000
 NAMESPACES = "/run/netns"
+NOBODY = "02:00:00:00:00:01"        # a link address that no host has
 ETC = "/etc/netns"          # files that `ip netns exec` mounts over those in /etc
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,6 +38,10 @@ def write(path, text):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def pairs(hosts, others):
+    return [pair for host in hosts for other in others for pair in ((host, other), (other, host))]
 
 
 class Network:
@@ -58,6 +63,19 @@ class Network:
         self.hosts.append(host)     # before it is built: what is half built is removed too
         host.build(docker0)
         return host
+
+    def cut(self, hosts, others):
+        """
+        No packet between these any more, without a word to either side: each
+        believes the other at a link address that nobody has. All else goes on.
+        """
+        for host, other in pairs(hosts, others):
+            ip("-n", host.namespace, "neigh", "replace", other.address, "lladdr", NOBODY,
+               "dev", "eth0", "nud", "permanent")
+
+    def heal(self, hosts, others):
+        for host, other in pairs(hosts, others):
+            ip("-n", host.namespace, "neigh", "del", other.address, "dev", "eth0")
 
     def remove(self):
         for host in self.hosts:
@@ -141,6 +159,14 @@ class Host:
 
     def connect(self, address, port, timeout_s=5):
         return self.inside(lambda: socket.create_connection((address, port), timeout_s))
+
+    def established(self, port):
+        """How many connections to this port of anybody stand."""
+        def count():
+            with open("/proc/thread-self/net/tcp", encoding="ascii") as table:
+                rows = [line.split() for line in table][1:]
+            return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+        return self.inside(count)
 
     def kill_all(self):
         """Again and again: a daemon may start a unit anew between the look and its own end."""

@@ -59,7 +59,7 @@ class Node:
                              *arguments, env=clean_environment())
 
     def change(self, *assignments):
-        status, output = self.ctl("config", "set", *assignments)
+        status, output = self.ctl("config", "set", "--yes", *assignments)
         assert status == 0, f"config set {assignments}: status {status}: {output}"
 
     def status(self, cluster=False):

@@ -14,6 +14,8 @@
 #include "cmsnode/base/str.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+/* Not every target has one. */
+int LLVMFuzzerInitialize(int *argc, char ***argv) __attribute__((weak));
 
 static size_t replay(const char *path)
 {
@@ -40,7 +42,8 @@ static size_t replay(const char *path)
 
 int main(int argc, char *argv[])
 {
-	(void)argc;
+	if (LLVMFuzzerInitialize)
+		(void)LLVMFuzzerInitialize(&argc, &argv);
 	const char *srcdir = getenv("srcdir");
 	const char *name = strrchr(argv[0], '/');
 

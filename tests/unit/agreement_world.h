@@ -16,10 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agreement_sample.h"
 #include "cmsnode/agreement/agreement.h"
 #include "cmsnode/base/mem.h"
-#include "cmsnode/config/cms_file.h"
-#include "cmsnode/config/document.h"
 #include "cmsnode/store/memory_store.h"
 #include "cmsnode/store/store.h"
 
@@ -59,54 +58,6 @@ struct world {
 	enum world_fault (*fault)(struct world *world, const struct store_request *request);
 	unsigned int faults_left;
 };
-
-static const char world_sample[] =
-	"[services]\nLogService=[[\"localhost\",29000]]\nResourceService=[[\"localhost\",28000]]\n"
-	"ScoringService=[[\"localhost\",28500]]\nChecker=[[\"localhost\",22000]]\nEvaluationService=[[\"localhost\",25000]]\n"
-	"Worker=[[\"localhost\",26000],[\"localhost\",26001],[\"localhost\",26002]]\nContestWebServer=[[\"localhost\",21000]]\n"
-	"AdminWebServer=[[\"localhost\",21100]]\nProxyService=[[\"localhost\",28600]]\nPrometheusExporter=[]\nTelegramBot=[]\n"
-	"[database]\nurl=\"postgresql+psycopg2://cmsuser:pw@localhost/cms\"\n"
-	"[web_server]\nsecret_key=\"8e045a51e4b102ea803c06f92841a1fb\"\n"
-	"[contest_web_server]\nlisten_address=\"auto\"\nlisten_port=\"auto\"\n";
-
-static inline struct generation *world_seed(void)
-{
-	struct generation *seed = generation_new();
-	struct value *document;
-	struct err *err = NULL;
-
-	assert_int_equal(cms_file_parse(world_sample, strlen(world_sample), &seed->meta.format,
-					&document, err),
-			 0);
-	assert_int_equal(slots_import(value_get(document, "services"), false, &seed->slots, err),
-			 0);
-	(void)value_remove(document, "services");
-	value_free(seed->cms);
-	seed->cms = document;
-	return seed;
-}
-
-/*
- * "a" with roles "core,worker:2" at 10.0.0.1: host number n decides address, boot id and namespace.
- */
-static inline void world_registration(struct registration *ret, const char *id, const char *roles,
-				      int host)
-{
-	*ret = (struct registration){ 0 };
-	ret->id = xstrdup(id);
-	ret->address = xasprintf("10.0.0.%d", host);
-	str_list_add(&ret->addresses, ret->address);
-	str_list_add(&ret->addresses, "172.17.0.1");
-	str_list_split(&ret->roles, roles, ',');
-	ret->contest = xstrdup("ALL");
-	ret->hostname = xasprintf("host%d", host);
-	ret->boot_id = xasprintf("boot-%d", host);
-	ret->netns = xasprintf("4:%d", host);
-	ret->product_uuid = xstrdup("");
-	ret->version = xstrdup("test");
-	ret->applied_digest = xstrdup("");
-	ret->schema = REGISTRATION_SCHEMA;
-}
 
 static inline void world_step(struct world *world, size_t i, struct agreement_input *input);
 

@@ -116,6 +116,8 @@ static void an_edit_reaches_everybody(void **state)
 	assert_string_equal(world->nodes[1].edit_text, world_agreed(world, 0)->name);
 	assert_int_equal(world_agreed(world, 0)->sequence, before + 1);
 	assert_string_equal(world_agreed(world, 0)->meta.author, "operator");
+	assert_int_equal(world_agreed(world, 0)->meta.changes.len, 1);
+	assert_string_equal(world_agreed(world, 0)->meta.changes.items[0], "worker.keep_sandbox");
 	assert_true(value_get_path(world_agreed(world, 0)->cms, "worker.keep_sandbox")->boolean);
 	assert_all_agree(world);
 	world_free(world);
@@ -203,6 +205,34 @@ static void lost_swaps_are_settled_by_reading(void **state)
 		assert_all_agree(world);
 		world_free(world);
 	}
+}
+
+/* A swap whose outcome was not known did not happen; a later success is of something else. */
+static void a_lost_swap_is_never_taken_for_done(void **state)
+{
+	struct world *world = pair();
+	struct edits lost = one_edit(world_agreed(world, 0), "topology.settle_s", value_new_int(7));
+	struct edits won = one_edit(world_agreed(world, 1), "topology.settle_s", value_new_int(9));
+	struct registration self;
+	struct agreement_input input = { .kind = AGREEMENT_INPUT_REGISTRATION,
+					 .registration = &self };
+
+	(void)state;
+	world->fault = lose_swap_before;
+	world->faults_left = 1;
+	send_edit(world, 0, &lost);
+	send_edit(world, 1, &won);
+	world_run(world, 3000);
+	assert_int_equal(world->nodes[1].edit_code, 0);
+	assert_true(world->nodes[0].edit_code < 0);
+	/* Nothing that the configuration shows: only a mark is written that it was considered. */
+	self = world->nodes[0].self;
+	self.version = (char *)"newer";
+	world_step(world, 0, &input);
+	world_run(world, 3000);
+	assert_int_equal(world_agreed(world, 0)->policy.settle_s, 9);
+	assert_all_agree(world);
+	world_free(world);
 }
 
 static void store_away_changes_nothing(void **state)
@@ -748,6 +778,7 @@ int main(void)
 		cmocka_unit_test(conflicting_edits_are_refused_with_both_values),
 		cmocka_unit_test(an_edit_that_cms_would_refuse_is_refused),
 		cmocka_unit_test(lost_swaps_are_settled_by_reading),
+		cmocka_unit_test(a_lost_swap_is_never_taken_for_done),
 		cmocka_unit_test(store_away_changes_nothing),
 		cmocka_unit_test(an_edit_with_the_store_away_ends_with_an_answer),
 		cmocka_unit_test(a_lost_lease_is_taken_anew),

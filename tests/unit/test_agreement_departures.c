@@ -15,6 +15,37 @@ static void one_that_vanishes_is_away_and_keeps_its_slots(void **state)
 	world_free(world);
 }
 
+/* Leases that were renewed at different moments end at different moments. */
+static void those_that_die_together_are_one_generation(void **state)
+{
+	struct world *world = cluster_of(10);
+	const int64_t before = world_agreed(world, 0)->sequence;
+
+	(void)state;
+	for (size_t i = 6; i < 10; i++) {
+		vanish(world, i, false);
+		world_run(world, 1300);
+	}
+	world_run(world, 10000);
+	assert_all_agree(world);
+	assert_int_equal(state_of(world, 0, "j"), NODE_AWAY);
+	assert_int_equal(world_agreed(world, 0)->sequence, before + 1);
+	world_free(world);
+}
+
+static void a_departure_waits_for_others_but_not_for_ever(void **state)
+{
+	struct world *world = cluster_of(12);
+
+	(void)state;
+	for (size_t i = 7; i < 12; i++) {
+		vanish(world, i, false);
+		world_run(world, 1300);
+	}
+	assert_int_equal(state_of(world, 0, "h"), NODE_AWAY);
+	world_free(world);
+}
+
 static void after_its_window_workers_are_free_and_singletons_are_not(void **state)
 {
 	struct world *world = cluster_of(5);
@@ -358,6 +389,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_that_vanishes_is_away_and_keeps_its_slots),
+		cmocka_unit_test(those_that_die_together_are_one_generation),
+		cmocka_unit_test(a_departure_waits_for_others_but_not_for_ever),
 		cmocka_unit_test(after_its_window_workers_are_free_and_singletons_are_not),
 		cmocka_unit_test(a_freed_slot_goes_to_the_next_that_joins),
 		cmocka_unit_test(one_that_returns_within_its_window_has_its_slots),

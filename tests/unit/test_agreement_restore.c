@@ -442,6 +442,109 @@ static void nobody_says_that_nothing_changed_while_a_swap_may_come_in(void **sta
 	world_free(world);
 }
 
+/* ---- what happens while a person's decision is being carried out --------------- */
+
+static void (*meanwhile)(struct world *world);
+
+/* Once: before the lease of a restore is granted. */
+static enum world_fault while_preparing(struct world *world, const struct store_request *request)
+{
+	if (request->kind == STORE_LEASE_GRANT && world->faults_left) {
+		world->faults_left--;
+		meanwhile(world);
+	}
+	return FAULT_NONE;
+}
+
+static void another_edits(struct world *world)
+{
+	struct edits edits =
+		one_edit(world_agreed(world, 1), "topology.settle_s", value_new_int(9));
+
+	send_edit(world, 1, &edits);
+}
+
+static void another_edits_and_we_see_it(struct world *world)
+{
+	another_edits(world);
+	world_deliver(world, 0);
+}
+
+static void a_publish_that_is_overtaken_begins_anew(void **state)
+{
+	void (*const cases[])(struct world *) = { another_edits, another_edits_and_we_see_it };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct world *world = cluster_of(2);
+
+		meanwhile = cases[i];
+		world->fault = while_preparing;
+		world->faults_left = 1;
+		send_restore(world, 0, AGREEMENT_INPUT_PUBLISH);
+		world_run(world, 10000);
+		assert_int_equal(world->nodes[0].edit_code, 0);
+		assert_int_equal(world->nodes[1].edit_code, 0);
+		assert_int_equal(world_agreed(world, 0)->epoch, 2);
+		assert_all_agree(world);
+		assert_no_orphans(world);
+		world_free(world);
+	}
+}
+
+/* Once: while an edit's snapshot is read, which needs no directories. */
+static enum world_fault accept_while_reading(struct world *world,
+					     const struct store_request *request)
+{
+	if (agreement_state_now(world->nodes[0].agreement) == AGREEMENT_SNAPSHOT &&
+	    store_request_is_read_only(request) && world->faults_left) {
+		world->faults_left--;
+		send_restore(world, 0, AGREEMENT_INPUT_ACCEPT);
+	}
+	return FAULT_NONE;
+}
+
+static void an_accept_asked_during_a_snapshot_reads_all(void **state)
+{
+	struct world *world = cluster_of(2);
+
+	(void)state;
+	world->fault = accept_while_reading;
+	world->faults_left = 1;
+	vanish(world, 1, false);
+	for (int ms = 0; ms < 60000 && world->faults_left; ms += 100)
+		world_run(world, 100);
+	world_run(world, 10000);
+	assert_int_equal(world->faults_left, 0);
+	assert_int_equal(world->nodes[0].edit_code, 0);
+	assert_int_equal(world_agreed(world, 0)->epoch, 2);
+	assert_no_orphans(world);
+	world_free(world);
+}
+
+/* The first thing that is read of the restored store is what an edit is to be applied to. */
+static void a_second_restore_is_noticed_by_an_edit_too(void **state)
+{
+	struct world *world = cluster_of(2);
+
+	(void)state;
+	replace_store(world, memory_store_restore(world->store, 2));
+	world_run(world, 30000);
+	send_restore(world, 0, AGREEMENT_INPUT_ACCEPT);
+	world_run(world, 10000);
+	assert_int_equal(world->nodes[0].edit_code, 0);
+	struct memory_store *restored = memory_store_restore(world->store, 3);
+
+	memory_store_free(world->store);
+	world->store = restored;
+	struct edits edits =
+		one_edit(world_agreed(world, 0), "topology.settle_s", value_new_int(9));
+
+	send_edit(world, 0, &edits);
+	assert_int_equal(world->nodes[0].edit_code, ERR_CONFLICT);
+	world_free(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -458,6 +561,9 @@ int main(void)
 		cmocka_unit_test(publishing_over_another_branch_leaves_no_orphan),
 		cmocka_unit_test(a_swap_that_comes_in_late_is_known_for_our_own),
 		cmocka_unit_test(nobody_says_that_nothing_changed_while_a_swap_may_come_in),
+		cmocka_unit_test(a_publish_that_is_overtaken_begins_anew),
+		cmocka_unit_test(an_accept_asked_during_a_snapshot_reads_all),
+		cmocka_unit_test(a_second_restore_is_noticed_by_an_edit_too),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

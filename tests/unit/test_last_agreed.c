@@ -54,7 +54,7 @@ static void whatever_was_damaged_is_refused(void **state)
 	static const struct {
 		const char *find, *with, *says;
 	} damages[] = {
-		{ "keep_sandbox", "keep_sandbix", "digest" },
+		{ "worker/keep_sandbox", "worker/keep_sandbix", "digest" },
 		{ "\"entries\":{", "\"entri\":{", "" },
 		{ "\"/cms\"", "\"/other\"", "prefix" },
 		{ "\"current\":{", "\"curr\":{", "" },

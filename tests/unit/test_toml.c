@@ -15,6 +15,7 @@
 #include "cmsnode/base/buf.h"
 #include "cmsnode/base/err.h"
 #include "cmsnode/base/mem.h"
+#include "cmsnode/base/str.h"
 #include "cmsnode/config/document.h"
 #include "cmsnode/config/toml.h"
 

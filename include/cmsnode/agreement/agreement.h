@@ -115,7 +115,7 @@ struct agreement_input {
 	const struct store_watch_report *watch;
 	const struct registration *registration;
 	const struct edits *edits;
-	uint64_t edit_id;
+	uint64_t edit_id;		/* the owner's own number for it, not 0 */
 	const char *author;
 	const char *reason;
 };
@@ -180,6 +180,7 @@ const struct current *agreement_current(const struct agreement *agreement);
  */
 const struct registrations *agreement_registrations(const struct agreement *agreement);
 
+const char *agreement_prefix(const struct agreement *agreement);
 const struct registration *agreement_self(const struct agreement *agreement);
 
 bool agreement_is_registered(const struct agreement *agreement);

@@ -18,6 +18,7 @@ struct ev_loop;
 struct registration;
 struct store;
 struct store_kvs;
+struct str_list;
 
 struct agreement_driver_events {
 	void (*agreed)(void *ctx);	/* agreement_agreed() is a new generation */
@@ -69,11 +70,14 @@ void agreement_driver_stop(struct agreement_driver *driver);
 void agreement_driver_set_status(struct agreement_driver *driver, const char *json);
 
 /*
- * All live nodes' status/ entries: kvs borrowed during the call; NULL and the reason if the store
- * does not answer.
+ * Reads keys for people, at one revision: each path below the prefix ("current", "status/": with a
+ * slash at the end, all keys below it). `done` gets one answer a path, borrowed during the call; or
+ * NULL and the reason if the store does not answer. Called exactly once unless the driver is freed
+ * first.
  */
-typedef void agreement_statuses_fn(void *ctx, const struct store_kvs *kvs, const char *trouble);
-void agreement_driver_read_statuses(struct agreement_driver *driver, agreement_statuses_fn *done,
-				    void *ctx);
+typedef void agreement_read_fn(void *ctx, const struct store_kvs *ranges, size_t len,
+			       const char *trouble);
+void agreement_driver_read(struct agreement_driver *driver, const struct str_list *paths,
+			   agreement_read_fn *done, void *ctx);
 
 #endif

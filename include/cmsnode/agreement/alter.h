@@ -34,7 +34,9 @@ struct value;
 /*
  * One operator's edit of an entry ("database.url", "topology.worker_pool"), or
  * "nodes.<id>" unset: that node is forgotten and its slots are vacant; or
- * "nodes.<id>" = "draining" or "present".
+ * "nodes.<id>" = "draining" or "present"; or "slots.Worker.3" = {"port"} (vacant) or
+ * {"host","port"} (static), which an assigned slot refuses, unset only at the end of its list; or
+ * "slots.Worker" = true (listed) or unset.
  */
 struct edit {
 	char *path;		/* canonical */
@@ -61,6 +63,34 @@ struct value *alter_value(const struct generation *generation, const char *path)
  * impossible, or `frozen`.
  */
 int alter_edit(struct generation *generation, const struct edits *edits, struct err *err);
+
+struct alter_import_settings {
+	bool keep_loopback;	/* standalone: a loopback host is a host */
+	/* hosts in it mean "this slot, wherever it is"; NULL = there are no names */
+	const char *zone;
+};
+
+/*
+ * Appends the edits that make the generation say what a file says (`document`: canonical, with
+ * `services`). What equals `config export` stays, "auto" too. A
+ * host that is loopback or in the zone means the slot as it is; another one makes it static; a slot
+ * left out at the end is removed if no node has it. A secret_key that is missing or published
+ * leaves the cluster's own. ERR_CONFIG: the file would take a slot from a node, or has a service
+ * that CMS does not know.
+ */
+int alter_import(const struct generation *generation, const struct value *document,
+		 const struct alter_import_settings *settings, struct edits *ret, struct err *err);
+
+/* The same for a ranking's file: `document` has the table "ranking", the rest is left alone. */
+void alter_import_ranking(const struct generation *generation, const struct value *document,
+			  struct edits *ret);
+
+/*
+ * Appends the edits that bring back an earlier generation's entries, ranking, policy (but `frozen`)
+ * and static slots. Assignments, ports of assigned slots, and nodes stay.
+ */
+void alter_roll_back(const struct generation *generation, const struct generation *to,
+		     struct edits *ret);
 
 struct alter_question {
 	const struct registrations *registrations; /* all that live */

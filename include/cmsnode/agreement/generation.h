@@ -6,6 +6,7 @@
  *   <prefix>/current                      struct current
  *   <prefix>/configs/<name>/meta          struct generation_meta (not in the digest)
  *   <prefix>/configs/<name>/cms/<table>/<key>     one JSON value per entry of cms.toml
+ *   <prefix>/configs/<name>/ranking/<key>         of cms_ranking.toml
  *   <prefix>/configs/<name>/topology/slots, nodes, policy
  *
  * digest = SHA-256 over, for each key below the directory in byte order, `meta`
@@ -33,6 +34,7 @@ struct value;
 #define GENERATION_NAME_MAX 160
 #define GENERATION_TAG_SIZE 9		/* the 8 hex digits at the end of a name, and NUL */
 #define GENERATION_ANCESTORS_MAX 200
+#define GENERATION_CHANGES_MAX 50
 #define GENERATION_KEPT_MIN 20		/* generations that always stay readable */
 #define GENERATION_KEPT_MAX_SIZE (64 << 20)
 #define GENERATION_KEPT_S 86400
@@ -90,6 +92,7 @@ struct generation_meta {
 	char *parent;		/* name, "" = the first */
 	char *author;		/* node id, or who edited */
 	char *reason;		/* a sentence */
+	struct str_list changes;	/* paths that an operator's edit changed, the first few */
 	int64_t created_at;	/* epoch seconds */
 	int64_t schema;
 	int64_t entries;
@@ -104,7 +107,8 @@ struct generation_meta {
 struct generation {
 	char *name;		/* "<author>_<first role or none>_<sequence>-<8 hex>" */
 	int64_t epoch, sequence;
-	struct value *cms;	/* tables of cms.toml without `services` */
+	/* tables of cms.toml without `services`, and "ranking", which is cms_ranking.toml */
+	struct value *cms;
 	struct slots slots;
 	struct generation_nodes nodes;
 	struct generation_deferrals deferred;
@@ -164,6 +168,8 @@ void policy_init(struct policy *policy);
 int policy_set(struct policy *policy, const char *name, const struct value *value, struct err *err);
 struct value *policy_to_value(const struct policy *policy);	/* a table; caller frees */
 
+int64_t generation_name_sequence(const char *name);	/* 0 if it has none */
+
 /* The random part of a name, which no other attempt has; "" if it has none. */
 void generation_tag(const char *name, char ret[GENERATION_TAG_SIZE]);
 
@@ -206,6 +212,17 @@ char *generation_meta_to_json(const struct generation_meta *meta);	/* caller fre
 int generation_from_kvs(const struct current *current, const char *directory,
 			const struct store_kvs *kvs,
 			struct generation **ret, struct err *err);
+
+/*
+ * The same for a generation that `current` does not name (any more): its meta alone vouches for the
+ * content, and its epoch is not known (0).
+ */
+int generation_read(const char *name, const char *directory, const struct store_kvs *kvs,
+		    struct generation **ret, struct err *err);
+
+/* Only who, when and why. *ret is overwritten; end it with generation_meta_fini(). */
+int generation_meta_read(const struct store_kv *kv, struct generation_meta *ret, struct err *err);
+void generation_meta_fini(struct generation_meta *meta);
 
 char *current_to_json(const struct current *current);	/* caller frees */
 int current_from_kv(const struct store_kv *kv, struct current *ret, struct err *err);

@@ -32,6 +32,8 @@ static inline void clean_findings(struct findings *findings)
 	findings_fini(findings);
 }
 bool findings_have_errors(const struct findings *findings);
+/* Is an equal one among them? */
+bool findings_have(const struct findings *findings, const struct finding *finding);
 void findings_add(struct findings *findings, bool is_error, const char *key, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 

@@ -46,6 +46,7 @@ struct slots {
 void slots_fini(struct slots *slots);
 void slots_copy(struct slots *to, const struct slots *from);	/* `to` is emptied first */
 bool slots_equal(const struct slots *a, const struct slots *b);
+bool slot_equal(const struct slot *a, const struct slot *b);
 
 bool slot_is_vacant(const struct slot *slot);
 bool slots_have_static(const struct slots *slots);

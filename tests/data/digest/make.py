@@ -47,18 +47,18 @@ def configuration():
 VECTORS = {
     "nothing": [],
     "one_entry": [("cms/database/url", b'"x"')],
-    "empty_value": [("ranking/a", b""), ("ranking/b", b"\0")],
+    "empty_value": [("other/a", b""), ("other/b", b"\0")],
     # The same bytes, cut elsewhere: the length keeps them apart.
-    "border_1": [("ranking/k", b"ab"), ("ranking/l", b"c")],
-    "border_2": [("ranking/k", b"a"), ("ranking/l", b"bc")],
-    "any_bytes": [("ranking/bytes", bytes(range(256)))],
+    "border_1": [("other/k", b"ab"), ("other/l", b"c")],
+    "border_2": [("other/k", b"a"), ("other/l", b"bc")],
+    "any_bytes": [("other/bytes", bytes(range(256)))],
     # Lengths whose last byte is 0, and that need another one.
-    "long_values": [("ranking/256", b"x" * 256), ("ranking/512", b"y" * 512)],
+    "long_values": [("other/256", b"x" * 256), ("other/512", b"y" * 512)],
     # Byte order is neither a locale's nor that of the parts between the slashes.
-    "byte_order": [("ranking/\u00e9", b"1"), ("ranking/z", b"2"), ("ranking/Z", b"3"),
-                   ("ranking/a/b", b"4"), ("ranking/a.b", b"5"), ("ranking/a", b"6"),
-                   ("ranking/a-b", b"7"), ("ranking/\U0001f600", b"8"), ("ranking/\uffee", b"9")],
-    "only_meta_is_left_out": [("meta", None), ("meta2", b"1"), ("ranking/meta", b"2"),
+    "byte_order": [("other/\u00e9", b"1"), ("other/z", b"2"), ("other/Z", b"3"),
+                   ("other/a/b", b"4"), ("other/a.b", b"5"), ("other/a", b"6"),
+                   ("other/a-b", b"7"), ("other/\U0001f600", b"8"), ("other/\uffee", b"9")],
+    "only_meta_is_left_out": [("meta", None), ("meta2", b"1"), ("other/meta", b"2"),
                               ("Meta", b"3")],
     "configuration": list(configuration()),
 }

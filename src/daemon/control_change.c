@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changes of the configuration in two steps: `config.plan` turns a wish (keys, a
+ * file, an earlier generation) into edits and says what they would do;
+ * `config.apply` sends these very edits through the agreement's door. So what is
+ * done is what was shown, and what changed in between is refused there. Nothing
+ * here touches a unit or a key of the store by itself.
+ */
+#include "node_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "cmsnode/agreement/agreement.h"
+#include "cmsnode/agreement/agreement_driver.h"
+#include "cmsnode/agreement/alter.h"
+#include "cmsnode/agreement/generation_diff.h"
+#include "cmsnode/base/clock.h"
+#include "cmsnode/base/err.h"
+#include "cmsnode/base/json.h"
+#include "cmsnode/base/mem.h"
+#include "cmsnode/base/str.h"
+#include "cmsnode/config/document.h"
+#include "cmsnode/config/keys.h"
+#include "cmsnode/config/validate.h"
+#include "cmsnode/config/validate_local.h"
+#include "cmsnode/daemon/options.h"
+#include "cmsnode/daemon/seed.h"
+#include "cmsnode/status/control_socket.h"
+
+#define PLAN_KEPT_MS (30 * 60 * 1000) /* as long as a person may take to read and decide */
+
+/* ---- plans ------------------------------------------------------------------- */
+
+void change_plans_fini(struct change_plans *plans)
+{
+	for (size_t i = 0; i < ARRAY_LEN(plans->items); i++) {
+		edits_fini(&plans->items[i].edits);
+		free(plans->items[i].reason);
+	}
+}
+
+/* The oldest makes room; takes the edits. */
+static const struct change_plan *remember(struct change_plans *plans, struct edits *edits,
+					  const char *reason)
+{
+	const uint64_t id = ++plans->last;
+	struct change_plan *plan = &plans->items[id % ARRAY_LEN(plans->items)];
+
+	edits_fini(&plan->edits);
+	free(plan->reason);
+	*plan = (struct change_plan){ id, *edits, xstrdup(reason), clock_now_ms() };
+	*edits = (struct edits){ 0 };
+	return plan;
+}
+
+static struct change_plan *recall(struct change_plans *plans, int64_t id)
+{
+	struct change_plan *plan = &plans->items[(uint64_t)id % ARRAY_LEN(plans->items)];
+
+	if (id < 1 || plan->id != (uint64_t)id || clock_now_ms() - plan->made_ms > PLAN_KEPT_MS)
+		return NULL;
+	return plan;
+}
+
+/* ---- wishes -------------------------------------------------------------------- */
+
+static int unknown_key(int code, const char *key, const char *what, struct err *err)
+{
+	const char *nearest = config_key_nearest(key);
+
+	return err_set(err, code, "%.200s: %s%s%s%s", key, what, nearest ? " (did you mean " : "",
+		       nearest ? nearest : "", nearest ? "?)" : "");
+}
+
+static int add_change(const struct node *node, const struct generation *generation,
+		      const cJSON *change, struct edits *edits, struct err *err)
+{
+	const char *key = json_get_str(change, "key");
+	const char *text = json_get_str(change, "value");
+	CLEAN(value) struct value *wanted = NULL;
+
+	if (!key)
+		return err_set(err, ERR_USAGE, "a change needs a key");
+	const char *path = str_starts(key, "topology.") ? key : config_key_canonical(key);
+	if (!path)
+		return unknown_key(ERR_USAGE, key, "no such key", err);
+	if (text && config_value_parse(path, text, &wanted, err) < 0)
+		return ERR_CONFIG;
+	if (node->options->standalone &&
+	    (str_starts(path, "topology.") || str_starts(path, "ranking.")))
+		return err_set(err, ERR_USAGE, "%s: FILE has no place for it", path);
+	CLEAN(value) struct value *old = alter_value(generation, path);
+
+	/* CMS ignores a key that it does not know, and everything would restart for nothing. */
+	if (!old && !config_key_find(path) && !str_starts(path, "topology."))
+		return unknown_key(ERR_CONFIG, path, "CMS has no such key", err);
+	if (!old && !wanted)
+		return err_set(err, ERR_CONFIG, "%s is not set", path);
+	edits_add(edits, path, old, wanted);
+	return 0;
+}
+
+static int add_changes(const struct node *node, const struct generation *generation,
+		       const cJSON *changes, struct edits *edits, struct err *err)
+{
+	const cJSON *change;
+	int r = 0;
+
+	cJSON_ArrayForEach(change, changes) {
+		if (r == 0)
+			r = add_change(node, generation, change, edits, err);
+	}
+	return r;
+}
+
+static int parse_file(const char *text, struct value **ret, enum cms_format *ret_format,
+		      struct err *err)
+{
+	if (cms_file_parse(text, strlen(text), ret_format, ret, err) < 0)
+		return err_set(err, ERR_CONFIG, "%s", err->msg);
+	return 0;
+}
+
+static int add_import(const struct node *node, const struct generation *generation,
+		      const char *text, struct edits *edits, struct err *err)
+{
+	const struct alter_import_settings settings = { .keep_loopback =
+								node->options->standalone };
+	CLEAN(value) struct value *document = NULL;
+	enum cms_format format;
+	const int r = parse_file(text, &document, &format, err);
+
+	return r < 0 ? r : alter_import(generation, document, &settings, edits, err);
+}
+
+/* What an operator wrote into FILE by hand is not overwritten behind his back. */
+static int check_operators_file(const struct node *node, struct err *err)
+{
+	char digest[65];
+
+	if (!node->options->standalone)
+		return 0;
+	if (seed_digest(node->options, digest, err) < 0)
+		return ERR_CONFLICT;
+	if (strcmp(digest, node->seed_digest) == 0)
+		return 0;
+	return err_set(err, ERR_CONFLICT,
+		       "%s was changed by hand: restart cmsnoded to take that in, then set this",
+		       node->options->standalone);
+}
+
+/* ---- config.plan ------------------------------------------------------------------ */
+
+static void add_findings(cJSON *result, const struct generation *generation,
+			 const struct generation *altered, const struct node *node)
+{
+	CLEAN(findings) struct findings before = { 0 };
+	CLEAN(findings) struct findings after = { 0 };
+	CLEAN(validate_local) struct validate_local local = { 0 };
+	CLEAN(value) struct value *old = generation_render(generation);
+	CLEAN(value) struct value *new = generation_render(altered);
+	struct validate_context context = { .format = altered->meta.format };
+	cJSON *warnings = cJSON_AddArrayToObject(result, "warnings");
+
+	validate_local_read(node->options->facts_root, &local);
+	validate_local_apply(&local, &context);
+	config_validate(old, &context, &before);
+	config_validate(new, &context, &after);
+	for (size_t i = 0; i < after.len; i++) {
+		if (findings_have(&before, &after.items[i]))
+			continue;
+		cJSON *json = cJSON_CreateObject();
+
+		json_add_str(json, "key", after.items[i].key);
+		json_add_str(json, "text", after.items[i].text);
+		(void)cJSON_AddItemToArray(warnings, json);
+	}
+}
+
+static cJSON *plan_json(struct node *node, const struct generation *generation,
+			const struct generation *altered, const struct change_plan *plan)
+{
+	CLEAN(generation_diff) struct generation_diff diff = { 0 };
+	cJSON *json = cJSON_CreateObject();
+
+	generation_diff_make(generation, altered, &diff);
+	if (plan)
+		json_add_int(json, "plan", (int64_t)plan->id);
+	else
+		(void)cJSON_AddNullToObject(json, "plan");
+	json_add_str(json, "base", generation->name);
+	(void)cJSON_AddItemToObject(json, "changes", generation_diff_to_json(&diff));
+	CLEAN(str) char *text = generation_diff_text(&diff);
+
+	json_add_str(json, "text", text);
+	add_findings(json, generation, altered, node);
+	return json;
+}
+
+/* Takes the edits; what would come of them is tried on a copy. */
+static void answer_plan(struct node *node, struct control_request *request, struct edits *edits,
+			const char *reason)
+{
+	const struct generation *generation =
+		agreement_agreed(agreement_driver_agreement(node->driver));
+	CLEAN(generation) struct generation *altered = generation_clone(generation);
+	struct err err = { 0 };
+	const int r = alter_edit(altered, edits, &err);
+	CLEAN(str) char *errors = r == 0 ? alter_errors(altered) : NULL;
+
+	if (r < 0 || errors) {
+		control_fail(request, r < 0 ? r : ERR_CONFIG, "%s", errors ? errors : err.msg);
+		edits_fini(edits);
+		return;
+	}
+	const bool changes = !generation_same_content(altered, generation);
+	const struct change_plan *plan = changes ? remember(&node->plans, edits, reason) : NULL;
+
+	control_answer(request, plan_json(node, generation, altered, plan));
+	edits_fini(edits);
+}
+
+static void on_rollback_read(struct node *node, struct control_request *request,
+			     const struct generation *to, const struct generation *unused,
+			     void *ctx)
+{
+	const struct generation *generation =
+		agreement_agreed(agreement_driver_agreement(node->driver));
+	CLEAN(str) char *reason = xasprintf("back to %s", to->name);
+	struct edits edits = { 0 };
+
+	(void)unused;
+	(void)ctx;
+	alter_roll_back(generation, to, &edits);
+	answer_plan(node, request, &edits, reason);
+}
+
+static void plan_rollback(struct node *node, struct control_request *request,
+			  const struct generation *generation, const char *wanted)
+{
+	CLEAN(str) char *name = control_find_generation(generation, wanted);
+
+	if (name)
+		control_read_generations(node, request, name, NULL, on_rollback_read, NULL);
+	else
+		(void)control_unknown_generation(request, wanted);
+}
+
+/* A plan that shows secrets' absence or a file's content is for those who may change things. */
+void control_config_plan(struct node *node, struct control_request *request, const cJSON *body)
+{
+	const struct generation *generation = control_agreed(node, request);
+	const cJSON *changes = json_get_array(body, "changes");
+	const char *text = json_get_str(body, "import");
+	const char *rollback = json_get_str(body, "rollback");
+	struct edits edits = { 0 };
+	struct err err = { 0 };
+
+	if (!generation)
+		return;
+	int r = check_operators_file(node, &err);
+
+	if (r == 0 && rollback) {
+		plan_rollback(node, request, generation, rollback);
+		return;
+	}
+	if (r == 0 && text)
+		r = add_import(node, generation, text, &edits, &err);
+	if (r == 0)
+		r = add_changes(node, generation, changes, &edits, &err);
+	if (r == 0 && !text && cJSON_GetArraySize(changes) == 0)
+		r = err_set(&err, ERR_USAGE, "nothing to change: KEY=VALUE is wanted");
+	if (r < 0) {
+		control_fail(request, r, "%s", err.msg);
+		edits_fini(&edits);
+		return;
+	}
+	answer_plan(node, request, &edits, text ? "file imported" : "edited");
+}
+
+/* ---- config.apply ------------------------------------------------------------------- */
+
+void control_config_apply(struct node *node, struct control_request *request, const cJSON *body)
+{
+	const char *message = json_get_str(body, "message");
+	struct err err = { 0 };
+	int64_t id = 0;
+
+	if (!control_may_change(request)) {
+		control_fail(request, -EPERM, "changes need root or group cmsnode");
+		return;
+	}
+	if (!control_agreed(node, request))
+		return;
+	(void)json_get_int64(body, "plan", &id);
+	const struct change_plan *plan = recall(&node->plans, id);
+
+	if (!plan)
+		control_fail(request, ERR_CONFLICT, "this plan is too old: plan the change again");
+	else if (check_operators_file(node, &err) < 0)
+		control_fail(request, err.code, "%s", err.msg);
+	else
+		agreement_driver_edit(node->driver, &plan->edits, "operator",
+				      message ? message : plan->reason, control_on_edited, request);
+}

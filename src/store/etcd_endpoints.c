@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The endpoints: how they are written, which one is used, and for how long one
+ * that failed is left alone. Must never keep all of them waiting: where none
+ * may be used, whoever asks is told so at once.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmsnode/base/clock.h"
+#include "cmsnode/base/err.h"
+#include "cmsnode/base/log.h"
+#include "cmsnode/base/mem.h"
+#include "cmsnode/base/str.h"
+
+#include "etcd_internal.h"
+
+#define HOLD_FIRST_MS 1000
+#define HOLD_MAX_MS 30000
+
+/* ---- URLs -------------------------------------------------------------- */
+
+static int url_error(struct err *err, const char *url, const char *what)
+{
+	return err_set(err, -EINVAL, "etcd endpoint '%.200s': %s; write it as http://HOST:PORT",
+		       url, what);
+}
+
+static bool is_host_text(const char *host, size_t len, bool bracketed)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)host[i]) && !strchr(bracketed ? ":.%" : ".-_", host[i]))
+			return false;
+	return len > 0;
+}
+
+int etcd_endpoint_parse(const char *url, char **ret_host, int *ret_port, struct err *err)
+{
+	static const char scheme[] = "http://";
+
+	if (str_starts(url, "https://"))
+		return url_error(err, url, "https is not supported in this version");
+	if (!str_starts(url, scheme))
+		return url_error(err, url, "it does not begin with http://");
+	const char *host = url + strlen(scheme);
+	const bool bracketed = *host == '[';
+	const char *end = bracketed ? strchr(host, ']') : host + strcspn(host, ":/");
+
+	if (bracketed)
+		host++;
+	if (!end || !is_host_text(host, (size_t)(end - host), bracketed))
+		return url_error(err, url,
+				 "the host is missing or has a character that no host has");
+	const char *port = bracketed ? end + 1 : end;
+	if (*port != ':')
+		return url_error(err, url, "the port is missing");
+	const size_t digits = strspn(port + 1, "0123456789");
+	const char *rest = port + 1 + digits;
+	CLEAN(str) char *number = xstrndup(port + 1, digits);
+	int64_t value;
+
+	if (!str_eq(rest, "") && !str_eq(rest, "/"))
+		return url_error(err, url, "there is something behind the port");
+	if (str_to_int64(number, 1, 65535, &value) < 0)
+		return url_error(err, url, "the port is not a number from 1 to 65535");
+	*ret_host = xstrndup(host, (size_t)(end - host));
+	*ret_port = (int)value;
+	return 0;
+}
+
+/* ---- endpoints --------------------------------------------------------- */
+
+const char *etcd_endpoint_name(const struct etcd_store *etcd, size_t endpoint)
+{
+	return etcd->endpoints.items[endpoint].name;
+}
+
+static bool is_held(const struct etcd_endpoint *endpoint, int64_t now_ms)
+{
+	return endpoint->failures && now_ms < endpoint->held_until_ms;
+}
+
+size_t etcd_endpoint_pick(const struct etcd_store *etcd, uint64_t tried)
+{
+	const int64_t now_ms = clock_now_ms();
+
+	for (size_t i = 0; i < etcd->endpoints.len; i++) {
+		const size_t at = (etcd->endpoints.current + i) % etcd->endpoints.len;
+
+		if (!(tried & (uint64_t)1 << at) && !is_held(&etcd->endpoints.items[at], now_ms))
+			return at;
+	}
+	return ETCD_NO_ENDPOINT;
+}
+
+size_t etcd_endpoint_for_watch(const struct etcd_store *etcd, size_t avoid)
+{
+	const bool elsewhere = avoid < etcd->endpoints.len && etcd->endpoints.len > 1;
+	size_t at = etcd_endpoint_pick(etcd, elsewhere ? (uint64_t)1 << avoid : 0);
+
+	if (at == ETCD_NO_ENDPOINT)
+		at = etcd_endpoint_pick(etcd, 0);
+	if (at == ETCD_NO_ENDPOINT)
+		at = (elsewhere ? avoid + 1 : etcd->endpoints.current) % etcd->endpoints.len;
+	return at;
+}
+
+void etcd_endpoint_failed(struct etcd_store *etcd, size_t endpoint, int64_t started_ms,
+			  const char *text)
+{
+	struct etcd_endpoint *failed = &etcd->endpoints.items[endpoint];
+	const int64_t now_ms = clock_now_ms();
+
+	(void)snprintf(failed->error, sizeof(failed->error), "%s", text);
+	/* Several exchanges that die together are one failure. */
+	if (!failed->failures || (!is_held(failed, now_ms) && started_ms >= failed->failed_ms)) {
+		int64_t cap_ms = HOLD_FIRST_MS;
+
+		for (unsigned int i = 0; i < failed->failures && cap_ms < HOLD_MAX_MS; i++)
+			cap_ms *= 2;
+		if (cap_ms > HOLD_MAX_MS)
+			cap_ms = HOLD_MAX_MS;
+		failed->failures++;
+		failed->failed_ms = now_ms;
+		failed->held_until_ms = now_ms + (int64_t)((double)cap_ms * etcd_random());
+		/* At the start, the only endpoint's trouble is told by whoever asked it. */
+		if (failed->failures == 1 && (etcd->endpoints.len > 1 || etcd->last_contact_ms))
+			log_warning("etcd", "endpoint '%s' fails: %s, trying %s", failed->name,
+				    text,
+				    etcd->endpoints.len > 1 ? "others, and it again later" :
+							      "again and again");
+	}
+	if (etcd->endpoints.current == endpoint)
+		etcd->endpoints.current = (endpoint + 1) % etcd->endpoints.len;
+	etcd_watch_endpoint_failed(etcd->watch, endpoint);
+}
+
+void etcd_endpoint_answered(struct etcd_store *etcd, size_t endpoint)
+{
+	struct etcd_endpoint *answered = &etcd->endpoints.items[endpoint];
+
+	etcd->last_contact_ms = clock_now_ms();
+	if (!answered->failures)
+		return;
+	log_info("etcd", "endpoint '%s' answers again", answered->name);
+	answered->failures = 0;
+	answered->error[0] = '\0';
+}
+
+bool etcd_endpoints_all_fail(const struct etcd_store *etcd)
+{
+	for (size_t i = 0; i < etcd->endpoints.len; i++)
+		if (!etcd->endpoints.items[i].failures)
+			return false;
+	return true;
+}
+
+void etcd_endpoints_unreachable(const struct etcd_store *etcd, struct store_reply *ret)
+{
+	struct buf text = BUF_INIT(0);
+
+	for (size_t i = 0; i < etcd->endpoints.len; i++) {
+		const struct etcd_endpoint *endpoint = &etcd->endpoints.items[i];
+
+		(void)buf_addf(&text, "%s%s: %s", i ? "; " : "", endpoint->name,
+			       *endpoint->error ? endpoint->error : "in use");
+	}
+	*ret = (struct store_reply){ 0 };
+	store_reply_fail(
+		ret, STORE_UNKNOWN, STORE_TROUBLE_UNREACHABLE, "no etcd endpoint answers (%.*s)",
+		(int)(sizeof(ret->text) - sizeof("no etcd endpoint answers ()")), buf_str(&text));
+	buf_fini(&text);
+}
+
+/* ---- beginning and end ------------------------------------------------- */
+
+static int add_endpoint(struct etcd_endpoints *endpoints, const char *url, struct err *err)
+{
+	CLEAN(str) char *host = NULL;
+	int port;
+	const int r = etcd_endpoint_parse(url, &host, &port, err);
+	if (r < 0)
+		return r;
+	const bool v6 = strchr(host, ':');
+	struct etcd_endpoint *endpoint = &endpoints->items[endpoints->len++];
+
+	endpoint->name = xasprintf("%s%s%s:%d", v6 ? "[" : "", host, v6 ? "]" : "", port);
+	endpoint->url = xasprintf("http://%s", endpoint->name);
+	return 0;
+}
+
+int etcd_endpoints_init(struct etcd_store *etcd, const struct str_list *urls, struct err *err)
+{
+	struct etcd_endpoints *endpoints = &etcd->endpoints;
+
+	if (urls->len == 0 || urls->len > ETCD_ENDPOINTS_MAX)
+		return err_set(err, -EINVAL, "%zu etcd endpoints are given, 1 to %d are possible",
+			       urls->len, ETCD_ENDPOINTS_MAX);
+	endpoints->items = xcalloc(urls->len, sizeof(*endpoints->items));
+	for (size_t i = 0; i < urls->len; i++) {
+		const int r = add_endpoint(endpoints, urls->items[i], err);
+		if (r < 0)
+			return r;
+	}
+	endpoints->current = (size_t)(etcd_random() * (double)endpoints->len);
+	return 0;
+}
+
+void etcd_endpoints_fini(struct etcd_store *etcd)
+{
+	for (size_t i = 0; i < etcd->endpoints.len; i++) {
+		free(etcd->endpoints.items[i].url);
+		free(etcd->endpoints.items[i].name);
+	}
+	free(etcd->endpoints.items);
+}

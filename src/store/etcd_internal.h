@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The parts of the etcd backend, for src/store/etcd*.c alone.
+ *
+ *     etcd.c            the backend as the store sees it; what its parts share
+ *     etcd_calls.c      requests: the queue, where each goes, what came of it
+ *     etcd_watch.c      the one watch stream
+ *     etcd_endpoints.c  the list of endpoints, and which of them is used
+ *     etcd_transfer.c   one HTTP exchange: libcurl on the loop
+ *
+ * Transfers are made by all; each part has its own state and is its only writer.
+ */
+#ifndef CMSNODE_ETCD_INTERNAL_H
+#define CMSNODE_ETCD_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <ev.h>
+
+#include "cmsnode/base/buf.h"
+#include "cmsnode/store/etcd.h"
+#include "cmsnode/store/store.h"
+
+struct curl_slist;
+struct etcd_call;
+struct etcd_watch;
+
+#define ETCD_ENDPOINTS_MAX 64 /* bits of etcd_call.tried */
+#define ETCD_NO_ENDPOINT SIZE_MAX
+
+/* ---- transfers: etcd_transfer.c ------------------------------------------ */
+
+enum etcd_transfer_kind {
+	ETCD_TRANSFER_REQUEST, /* 3 s */
+	ETCD_TRANSFER_PUSH, /* 10 s: a large body */
+	ETCD_TRANSFER_WATCH, /* no end, asks etcd to end it when it has no leader */
+};
+#define ETCD_TRANSFER_KINDS 3
+
+struct etcd_transfer_end {
+	bool delivered; /* a whole HTTP answer came */
+	bool too_large; /* more bytes than reply.max: dropped by us */
+	int http_status; /* 0: none came */
+	char text[160]; /* !delivered: why, for a person */
+};
+
+struct etcd_transfer {
+	/* Set by the owner before the start; body is borrowed until the end. */
+	enum etcd_transfer_kind kind;
+	const char *path; /* behind the API's prefix */
+	const char *body;
+	size_t body_len;
+	/* may libcurl send it again when a kept connection turns out dead? */
+	bool resendable;
+	size_t endpoint;
+	struct buf reply; /* with its ceiling; what came so far */
+	void (*on_end)(struct etcd_transfer *transfer, const struct etcd_transfer_end *end);
+
+	/* etcd_transfer.c's. */
+	struct etcd_store *etcd;
+	void *easy; /* libcurl's handle, NULL when not running */
+	size_t body_at;
+	int64_t started_ms;
+	bool too_large;
+};
+
+/* libcurl and the loop, as one. */
+struct etcd_http {
+	void *multi;
+	struct ev_timer timer; /* libcurl's own timeouts */
+	struct curl_slist *headers[ETCD_TRANSFER_KINDS];
+};
+
+void etcd_http_init(struct etcd_store *etcd);
+void etcd_http_fini(struct etcd_store *etcd); /* all transfers must have ended */
+
+/* on_end comes from the loop, once, unless stopped before. */
+void etcd_transfer_start(struct etcd_store *etcd, struct etcd_transfer *transfer);
+void etcd_transfer_stop(struct etcd_transfer *transfer); /* not running: nothing happens */
+int etcd_transfer_status(const struct etcd_transfer *transfer); /* HTTP status so far, 0 if none */
+
+/* ---- endpoints: etcd_endpoints.c ------------------------------------------ */
+
+struct etcd_endpoint {
+	char *url;
+	char *name; /* "host:port" */
+	unsigned int failures; /* in a row; 0: fine */
+	int64_t failed_ms;
+	int64_t held_until_ms;
+	char error[160];
+};
+
+struct etcd_endpoints {
+	struct etcd_endpoint *items;
+	size_t len;
+	size_t current; /* where requests go */
+};
+
+int etcd_endpoints_init(struct etcd_store *etcd, const struct str_list *urls, struct err *err);
+void etcd_endpoints_fini(struct etcd_store *etcd);
+
+const char *etcd_endpoint_name(const struct etcd_store *etcd, size_t endpoint); /* "host:port" */
+
+/* The current one if it may be used, else the next that may; `tried` has a bit per endpoint. */
+size_t etcd_endpoint_pick(const struct etcd_store *etcd, uint64_t tried);
+
+/*
+ * Where to open the watch: where requests go, if that one can be avoided not at `avoid`. Even when
+ * all are held: the watch has a back-off of its own, and so it finds out first.
+ */
+size_t etcd_endpoint_for_watch(const struct etcd_store *etcd, size_t avoid);
+
+/*
+ * What was seen of an endpoint since `started_ms`; failing holds it down, and drops the watch on
+ * it.
+ */
+void etcd_endpoint_failed(struct etcd_store *etcd, size_t endpoint, int64_t started_ms,
+			  const char *text);
+void etcd_endpoint_answered(struct etcd_store *etcd, size_t endpoint);
+
+bool etcd_endpoints_all_fail(const struct etcd_store *etcd);
+/* STORE_UNKNOWN, with what each one said. */
+void etcd_endpoints_unreachable(const struct etcd_store *etcd, struct store_reply *ret);
+
+/* ---- calls: etcd_calls.c -------------------------------------------------- */
+
+#define ETCD_IN_FLIGHT_MAX 8
+
+struct etcd_calls {
+	struct ev_timer turn; /* starts what is queued */
+	struct etcd_call *queue;
+	struct etcd_call **queue_end;
+	struct etcd_call *in_flight[ETCD_IN_FLIGHT_MAX];
+	size_t in_flight_len;
+};
+
+void etcd_calls_init(struct etcd_store *etcd);
+void etcd_calls_fini(struct etcd_store *etcd);
+void etcd_calls_add(struct etcd_store *etcd, struct store_request *request, store_reply_fn *done,
+		    void *ctx);
+void etcd_calls_start(struct etcd_store *etcd); /* what is queued and can be started */
+
+/* ---- the watch: etcd_watch.c ---------------------------------------------- */
+
+/*
+ *                 start()            timer            all created
+ *     CLOSED ---------------> WAITING -----> OPENING -------------> OPEN
+ *       ^                        ^              |                     |
+ *       |                        +--- lost -----+------- lost --------+
+ *       +------------------------ gap ----------+------- gap ---------+
+ *
+ * lost: the stream ended but can be taken up at the next revision, so nothing
+ * was missed. gap: something may have been missed; the owner is told once, and
+ * starts again after having read.
+ */
+struct etcd_watch *etcd_watch_new(struct etcd_store *etcd);
+void etcd_watch_free(struct etcd_watch *watch);
+
+/* As store_backend.watch; cluster_id is where `revision` was read, 0 if unknown. */
+void etcd_watch_start(struct etcd_watch *watch, const char *const *keys, size_t keys_len,
+		      const char *const *prefixes, size_t prefixes_len, int64_t revision,
+		      uint64_t cluster_id, store_watch_fn *on_news, void *ctx);
+
+/* Takes in what libcurl has read; called after each of its turns. */
+void etcd_watch_process(struct etcd_watch *watch);
+
+/* Of an open stream, for a probe of it. */
+struct etcd_watch_mark {
+	unsigned int serial;
+	int64_t revision; /* seen when the probe was sent */
+};
+
+/* Where a probe must go to prove the stream that is open; ETCD_NO_ENDPOINT if none is. */
+size_t etcd_watch_to_prove(const struct etcd_watch *watch, struct etcd_watch_mark *ret);
+
+/*
+ * What the probe came to. A bad answer loses the stream; one that knows more than the stream
+ * has told gives it a second to tell it.
+ */
+void etcd_watch_probed(struct etcd_watch *watch, const struct etcd_watch_mark *mark,
+		       const struct store_reply *reply);
+
+/* Requests to that endpoint fail: a stream from it is no longer believed. */
+void etcd_watch_endpoint_failed(struct etcd_watch *watch, size_t endpoint);
+
+int64_t etcd_watch_revision(const struct etcd_watch *watch); /* highest seen, 0 if none */
+const char *etcd_watch_trouble(const struct etcd_watch *watch); /* a sentence, or NULL */
+
+/* ---- the store: etcd.c ---------------------------------------------------- */
+
+struct etcd_store {
+	struct store store; /* must be first */
+	struct ev_loop *loop;
+	struct etcd_http http;
+	struct etcd_endpoints endpoints;
+	struct etcd_calls calls;
+	struct etcd_watch *watch;
+	unsigned int depth; /* of etcd_enter() */
+	bool dying;
+	bool connected; /* the last request was answered */
+	int64_t last_contact_ms;
+	int64_t revision;
+	uint64_t cluster_id;
+	char trouble[256];
+	struct store_counters counters;
+};
+
+/*
+ * Around everything that runs from the loop: a store that is freed meanwhile goes at the last
+ * leave.
+ */
+void etcd_enter(struct etcd_store *etcd);
+void etcd_leave(struct etcd_store *etcd);
+
+double etcd_random(void); /* [0, 1) */
+
+#endif

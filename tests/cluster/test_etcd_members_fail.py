@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""
+Three real etcd members, and one or more of them die, hang or are cut off. See
+fault_scene.py for what has to hold afterwards.
+"""
+
+import threading
+
+import pytest
+
+from etcd import CLIENT_PORT
+from fault_scene import RECOVER_S, clock
+from waiting import until
+
+KEYS = {"a": "topology.settle_s", "b": "topology.settle_max_s"}
+NOTICE_S = 40
+
+
+class Writer(threading.Thread):
+    """Changes a number again and again on one node, and notes what it is told."""
+
+    def __init__(self, node):
+        super().__init__()
+        self.node, self.key = node, KEYS[node.name]
+        self.ended = threading.Event()
+        self.acknowledged = []
+        self.attempted = 100
+
+    def run(self):
+        while not self.ended.is_set():
+            self.attempted += 1
+            if self.node.ctl("config", "set", f"{self.key}={self.attempted}")[0] == 0:
+                self.acknowledged.append(self.attempted)
+
+    def expect_kept(self):
+        """The last acknowledged one, or a later one whose outcome was not known."""
+        value = int(self.node.ctl("config", "get", self.key)[1])
+        assert self.acknowledged[-1] <= value <= self.attempted
+
+
+def test_kill_9_of_the_leader_during_swaps(scene):
+    a, b, _ = scene.nodes
+    writers = [Writer(a), Writer(b)]
+    for writer in writers:
+        writer.start()
+    try:
+        for _ in range(3):
+            seen = [len(writer.acknowledged) for writer in writers]
+            until(RECOVER_S, lambda: all(len(writer.acknowledged) > n + 1
+                                         for writer, n in zip(writers, seen)), "changes agreed")
+            leader = scene.etcd.leader()
+            scene.etcd.kill(leader)
+            killed = clock()
+            seen = [len(writer.acknowledged) for writer in writers]
+            until(RECOVER_S, lambda: all(len(writer.acknowledged) > n
+                                         for writer, n in zip(writers, seen)), "changes again")
+            scene.etcd.start(leader)
+    finally:
+        for writer in writers:
+            writer.ended.set()
+            writer.join()
+    for writer in writers:
+        writer.expect_kept()
+    scene.recover("kill -9 of the leader during swaps (the last of 3)", killed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["the leader", "the one that C watches"])
+def test_a_hung_member(scene, which):
+    """It takes connections and answers nothing: TCP is content with it."""
+    if which == "the leader":
+        victim = scene.etcd.leader()
+    else:
+        victim = scene.etcd.number_of(scene.nodes[2].status()["store"]["endpoint"])
+    scene.member = (victim + 1) % 3
+    scene.etcd.pause(victim)
+    hung = clock()
+    try:
+        scene.change_reaches(scene.nodes[0], scene.nodes)
+        scene.recover(f"SIGSTOP of {which}, while it hangs", hung)
+        scene.is_sound = False
+    finally:
+        scene.etcd.resume(victim)
+    scene.recover(f"SIGCONT of {which}", clock())
+
+
+@pytest.mark.slow
+def test_the_leader_is_cut_off_from_its_peers(scene):
+    """Clients reach it, and a watch on it would look healthy for ever."""
+    hosts = scene.etcd.hosts
+    leader = scene.etcd.leader()
+    others = [host for i, host in enumerate(hosts) if i != leader]
+    scene.member = (leader + 1) % 3
+    scene.cluster.network.cut([hosts[leader]], others)
+    cut = clock()
+    scene.recover("partition of the leader, while it lasts", cut)
+    scene.is_sound = False
+    scene.cluster.network.heal([hosts[leader]], others)
+    scene.recover("partition of the leader, healed", clock())
+
+
+@pytest.mark.slow
+def test_a_minority_with_a_node_of_ours_on_it(scene):
+    a, b, c = scene.nodes
+    hosts = scene.etcd.hosts
+    lonely = (scene.etcd.leader() + 1) % 3
+    majority = [host for i, host in enumerate(hosts) if i != lonely]
+    scene.member = (lonely + 1) % 3
+    scene.cluster.network.cut([hosts[lonely], c.host], majority)
+    c.wait_until(NOTICE_S, lambda status: not status["store"]["connected"], "etcd seen as away")
+    until(NOTICE_S, lambda: "/cms/nodes/c" not in scene.keys("/cms/nodes/"),
+          "the end of C's lease")
+    scene.change_reaches(a, [a, b])
+    scene.expect_same_units()
+    scene.cluster.network.heal([hosts[lonely], c.host], majority)
+    scene.recover("partition of a minority with a node on it, healed", clock())
+
+
+@pytest.mark.slow
+def test_quorum_is_lost_and_comes_back(scene):
+    lost = [0, 1]
+    scene.etcd.kill(*lost)
+    for node in scene.nodes:
+        node.wait_until(NOTICE_S, lambda status: not status["store"]["connected"], "etcd away")
+    status, output = scene.nodes[1].ctl("config", "set", "topology.settle_s=99")
+    assert status != 0, output
+    scene.expect_same_units()
+    scene.etcd.start(*lost)
+    scene.recover("quorum lost and back", clock())
+
+
+@pytest.mark.slow
+def test_history_is_compacted_while_a_watch_is_cut_off(scene):
+    a, b, c = scene.nodes
+    gaps = c.status()["store"]["counters"]["gaps"]
+    scene.cluster.network.cut([c.host], scene.etcd.hosts)
+    until(NOTICE_S, lambda: c.host.established(CLIENT_PORT) == 0, "the end of C's connections to etcd")
+    scene.change_reaches(a, [a, b])
+    scene.change_reaches(b, [a, b])
+    scene.etcd.compact()
+    scene.cluster.network.heal([c.host], scene.etcd.hosts)
+    scene.recover("compaction under a disconnected watch, healed", clock())
+    assert c.status()["store"]["counters"]["gaps"] > gaps, "C knows that it missed something"

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""
+etcd answers, and says no: its space is used up, or it does not know the
+password any more. See fault_scene.py for what has to hold afterwards.
+"""
+
+import os
+
+import pytest
+
+from fault_scene import RECOVER_S, clock
+from waiting import until
+
+pytestmark = pytest.mark.slow
+USER = "cms"
+
+
+def says(node, word):
+    text = node.ctl("status")[1]
+    assert word in text, text
+    return True
+
+
+def test_its_space_is_used_up(new_scene):
+    scene = new_scene(f"--quota-backend-bytes={4 << 20}")
+    scene.etcd.fill("/much/")
+    status, output = scene.nodes[0].ctl("config", "set", "topology.settle_s=77")
+    assert status != 0 and "space" in output, output
+    until(RECOVER_S, lambda: says(scene.nodes[0], "space"), "its status says it")
+    scene.expect_same_units()
+    # Who is there stays: leases are renewed all the same.
+    assert len(scene.keys("/cms/nodes/")) == len(scene.nodes)
+    scene.etcd.make_space("/much/")
+    scene.recover("space used up; compacted, defragmented, disarmed", clock())
+
+
+def write_password(path, password):
+    with open(f"{path}.new", "w", encoding="utf-8", opener=lambda name, flags:
+              os.open(name, flags, 0o600)) as file:
+        file.write(password + "\n")
+    os.rename(f"{path}.new", path)
+
+
+def test_the_password_is_changed(new_scene, tmp_path):
+    path = tmp_path / "password"
+    write_password(path, "first")
+    scene = new_scene(before_nodes=lambda etcd: etcd.give_users(USER, "first", "/cms"),
+                      etcd_user=USER, etcd_password_file=path)
+    scene.etcd.set_password(USER, "second")
+    for node in scene.nodes:
+        node.wait_until(RECOVER_S, lambda status: not status["store"]["connected"], "refused")
+        assert "first" not in node.log()
+    scene.expect_same_units()
+    write_password(path, "second")
+    scene.recover("password changed in etcd, then in the nodes' file", clock())
+    assert not any("second" in node.log() for node in scene.nodes)

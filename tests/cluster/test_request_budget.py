@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""
+What a node costs etcd, counted at a proxy between them: HTTP requests to join,
+HTTP requests while nothing happens, connections. Leases live 10 s.
+"""
+
+import os
+import time
+
+import pytest
+
+from proxy import Proxy, Requests
+from waiting import stays, until
+
+PROXY_PORT = 12379
+JOIN_MAX = 12
+IDLE_MAX_A_MINUTE = 24
+CONNECTIONS = 2             # the watch, and one for requests
+KEEPALIVE = "/v3/lease/keepalive"
+
+
+@pytest.fixture
+def proxied(cluster):
+    """A function: (proxy, node), the node reaches etcd through the proxy only."""
+    host = cluster.host("a")
+    cluster.start_etcd(host, loopback=True)
+    proxy = Proxy(host, PROXY_PORT, 2379)
+    proxy.start()
+
+    def start():
+        return proxy, cluster.node(host, "proxied", role=None, etcd=proxy.url,
+                                   state_dir=os.path.join(host.directory, "proxied-state"),
+                                   run_dir=os.path.join(host.directory, "proxied-run"))
+    yield start
+    proxy.stop()
+
+
+def joined(node):
+    return node.wait_until(40, lambda status: status["node"]["state"] == "active" and
+                           status["config"]["applied"], "joined")
+
+
+def wait_for_keepalive(proxy):
+    """When the next one begins: from there on all is counted."""
+    since = time.monotonic()
+    until(10, lambda: proxy.count(since).get(KEEPALIVE), "a renewal of the lease")
+    return min(at for at, path in list(proxy.requests) if path == KEEPALIVE and at >= since)
+
+
+def idle(proxy, node, seconds):
+    start = wait_for_keepalive(proxy)
+    stays(start + seconds - time.monotonic(),
+          lambda: proxy.open <= CONNECTIONS and node.process.is_running(), "two connections")
+    counted = proxy.count(start + 0.001, start + seconds)
+    proxy.check()
+    assert counted[KEEPALIVE] >= int(seconds / 4), f"the lease is renewed: {counted}"
+    assert counted.total() <= IDLE_MAX_A_MINUTE * seconds / 60, counted
+
+
+def test_requests_are_cut_as_http_says():
+    """The counter itself, at every border."""
+    stream = (b"POST /v3/kv/txn HTTP/1.1\r\nContent-Length: 18\r\n\r\nGET /x HTTP/1.1\r\n\r"
+              b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"
+              b"POST /v3/watch HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}")
+    for cut in range(len(stream)):
+        seen = []
+        requests = Requests(lambda method, path: seen.append(f"{method} {path}"))
+        requests.feed(stream[:cut])
+        requests.feed(stream[cut:])
+        assert seen == ["POST /v3/kv/txn", "GET /version", "POST /v3/watch"], f"cut at {cut}"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_join_and_idle_seconds_stay_within_the_budget(cluster, proxied, first):
+    """The first node seeds the cluster, and folds for the others; the second does neither."""
+    if not first:
+        joined(cluster.node(cluster.network.hosts[0], "first", role=None))
+    proxy, node = proxied()
+    joined(node)
+    counted = proxy.count()
+    assert counted.total() - counted[KEEPALIVE] <= JOIN_MAX, counted
+    assert counted["/v3/watch"] >= 1, counted
+    idle(proxy, node, 20)
+    assert proxy.open == CONNECTIONS
+    assert node.status()["store"]["counters"]["requests"] == proxy.count().total()
+
+
+@pytest.mark.slow
+def test_an_idle_minute_stays_within_the_budget(proxied):
+    proxy, node = proxied()
+    joined(node)
+    idle(proxy, node, 60)
+    assert proxy.open == CONNECTIONS

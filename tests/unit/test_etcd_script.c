@@ -1,0 +1,663 @@
+/* SPDX-License-Identifier: MIT */
+/* The etcd backend against scripted answers: what a real etcd does not do on demand. */
+#include "etcd_script.h"
+
+#define HEADER "\"header\":{\"cluster_id\":\"5\",\"revision\":\"7\"}"
+#define DONE_READ "{" HEADER ",\"succeeded\":true,\"responses\":[{\"response_range\":{}}]}"
+#define DONE_PUT "{" HEADER ",\"succeeded\":true,\"responses\":[{\"response_put\":{}}]}"
+#define NO_LEADER \
+	"{\"error\":\"etcdserver: no leader\",\"message\":\"etcdserver: no leader\",\"code\":14}"
+
+/* What one request comes to, and how often the server saw it. */
+static void test_requests(void **state)
+{
+	static const struct {
+		const char *what;
+		bool write;
+		struct answer answers[3];
+		size_t requests;
+		enum store_outcome outcome;
+		enum store_trouble trouble;
+		const char *text;
+	} cases[] = {
+		{ "answer",
+		  false,
+		  { { ANSWER, 200, DONE_READ } },
+		  1,
+		  STORE_DONE,
+		  STORE_TROUBLE_NONE,
+		  "" },
+		{ "garbage",
+		  false,
+		  { { ANSWER, 200, "garbage" } },
+		  1,
+		  STORE_UNKNOWN,
+		  STORE_TROUBLE_OTHER,
+		  "JSON" },
+		{ "refused",
+		  true,
+		  { { ANSWER, 400, "{\"message\":\"no\",\"code\":3}" } },
+		  1,
+		  STORE_REFUSED,
+		  STORE_TROUBLE_OTHER,
+		  "no (HTTP 400)" },
+		{ "no leader",
+		  false,
+		  { { ANSWER, 503, NO_LEADER } },
+		  1,
+		  STORE_UNKNOWN,
+		  STORE_TROUBLE_UNREACHABLE,
+		  "no leader" },
+		{ "no leader",
+		  true,
+		  { { ANSWER, 503, NO_LEADER } },
+		  1,
+		  STORE_UNKNOWN,
+		  STORE_TROUBLE_UNREACHABLE,
+		  "no leader" },
+		{ "closed",
+		  false,
+		  { { CLOSE, 0, NULL } },
+		  1,
+		  STORE_UNKNOWN,
+		  STORE_TROUBLE_UNREACHABLE,
+		  "closed the connection without an answer" },
+		{ "closed",
+		  true,
+		  { { CLOSE, 0, NULL } },
+		  1,
+		  STORE_UNKNOWN,
+		  STORE_TROUBLE_UNREACHABLE,
+		  "closed the connection without an answer" },
+		{ "flood",
+		  false,
+		  { { FLOOD, 0, NULL } },
+		  1,
+		  STORE_UNKNOWN,
+		  STORE_TROUBLE_OTHER,
+		  "64 MiB" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct server *server = server_new(cases[i].answers, 1);
+		struct scene *scene = scene_new(server->url, NULL);
+
+		server_start(server, scene);
+		const struct store_reply *reply =
+			ask(scene, cases[i].write ? put_of("/a", "1", 0) : read_of("/a", false));
+
+		assert_trouble(reply, cases[i].outcome, cases[i].trouble, cases[i].text);
+		assert_int_equal(server->requests, cases[i].requests);
+		server_free(server);
+		scene_free(scene);
+	}
+}
+
+/*
+ * libcurl would send a request again when a kept connection dies under it. A
+ * write may have been carried out: never twice.
+ */
+static void test_kept_connection_dies(void **state)
+{
+	static const struct answer answers[] = {
+		{ ANSWER, 200, DONE_READ },
+		{ CLOSE, 0, NULL },
+		{ ANSWER, 200, DONE_READ },
+	};
+	static const struct {
+		bool write;
+		size_t requests;
+		enum store_outcome outcome;
+	} cases[] = { { false, 3, STORE_DONE }, { true, 2, STORE_UNKNOWN } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct server *server = server_new(answers, ARRAY_LEN(answers));
+		struct scene *scene = scene_new(server->url, NULL);
+
+		server_start(server, scene);
+		assert_int_equal(ask(scene, read_of("/a", false))->outcome, STORE_DONE);
+		const struct store_reply *reply =
+			ask(scene, cases[i].write ? put_of("/a", "1", 0) : read_of("/a", false));
+
+		assert_int_equal(reply->outcome, cases[i].outcome);
+		run_for(scene, 100);
+		assert_int_equal(server->requests, cases[i].requests);
+		server_free(server);
+		scene_free(scene);
+	}
+}
+
+/* Reads go on at the next endpoint, writes do not; afterwards the good one is used. */
+static void test_second_endpoint(void **state)
+{
+	static const struct answer bad[] = { { ANSWER, 503, NO_LEADER } };
+	static const struct answer good_read[] = { { ANSWER, 200, DONE_READ } };
+	static const struct answer good_put[] = { { ANSWER, 200, DONE_PUT } };
+	int unknown = 0;
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		const bool write = i % 2;
+		struct server *one = server_new(bad, 1);
+		struct server *two = server_new(write ? good_put : good_read, 1);
+		struct scene *scene = scene_new(one->url, two->url);
+
+		server_start(one, scene);
+		server_start(two, scene);
+		(void)ask(scene, write ? put_of("/a", "1", 0) : read_of("/a", false));
+		if (!write || scene->reply.outcome == STORE_DONE)
+			assert_int_equal(scene->reply.outcome, STORE_DONE);
+		else
+			assert_trouble(&scene->reply, STORE_UNKNOWN, STORE_TROUBLE_OTHER,
+				       "no leader (HTTP 503)");
+		unknown += scene->reply.outcome == STORE_UNKNOWN;
+		assert_int_equal(two->requests, scene->reply.outcome == STORE_DONE);
+		(void)ask(scene, write ? put_of("/a", "2", 0) : read_of("/a", false));
+		assert_int_equal(scene->reply.outcome, STORE_DONE);
+		assert_true(one->requests <= 1);
+		server_free(one);
+		server_free(two);
+		scene_free(scene);
+	}
+	/* It begins at random: neither never nor always at the bad one (1 in 500 otherwise). */
+	assert_in_range(unknown, 1, 9);
+}
+
+static void test_all_endpoints_down(void **state)
+{
+	CLEAN(str) char *one = xasprintf("http://127.0.0.1:%d", free_port());
+	CLEAN(str) char *two = xasprintf("http://127.0.0.1:%d", free_port());
+	struct scene *scene = scene_new(one, two);
+	const int64_t begin_ms = clock_now_ms();
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		const struct store_reply *reply = ask(scene, read_of("/a", false));
+
+		assert_trouble(reply, STORE_UNKNOWN, STORE_TROUBLE_UNREACHABLE,
+			       "no etcd endpoint answers");
+		assert_non_null(strstr(reply->text, strrchr(one, '/') + 1));
+		assert_non_null(strstr(reply->text, strrchr(two, '/') + 1));
+		assert_non_null(strstr(reply->text, "Connection refused"));
+	}
+	assert_true(clock_now_ms() - begin_ms < 1000);
+	scene_free(scene);
+}
+
+static void test_headers(void **state)
+{
+	static const struct answer answers[] = { { ANSWER, 200, DONE_PUT } };
+	static const struct {
+		size_t size;
+		const char *timeout;
+	} cases[] = { { 10, "\r\nGrpc-Timeout: 2500m\r\n" },
+		      { 300000, "\r\nGrpc-Timeout: 9500m\r\n" },
+		      { 1200000, "\r\nGrpc-Timeout: 9500m\r\n" } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct server *server = server_new(answers, 1);
+		struct scene *scene = scene_new(server->url, NULL);
+		struct store_request *request = store_request_new(STORE_TXN);
+		char *value = xcalloc(1, cases[i].size);
+
+		server_start(server, scene);
+		store_ops_put(&request->success, "/a", value, cases[i].size, 0);
+		assert_int_equal(ask(scene, request)->outcome, STORE_DONE);
+		assert_true(str_starts(server->last, "POST /v3/kv/txn HTTP/1.1\r\n"));
+		assert_non_null(strstr(server->last, cases[i].timeout));
+		assert_non_null(strstr(server->last, "\r\nContent-Type: application/json\r\n"));
+		assert_null(strcasestr(server->last, "\r\nexpect"));
+		assert_null(strcasestr(server->last, "\r\ntransfer-encoding"));
+		assert_null(strcasestr(server->last, "hasleader"));
+		free(value);
+		server_free(server);
+		scene_free(scene);
+	}
+}
+
+static void test_eight_in_flight(void **state)
+{
+	static const struct answer hold[] = { { HOLD, 0, NULL } };
+	static const struct answer now[] = { { ANSWER, 200, DONE_READ } };
+	struct server *server = server_new(hold, 1);
+	struct scene *scene = scene_new(server->url, NULL);
+
+	(void)state;
+	server_start(server, scene);
+	for (int i = 0; i < 20; i++)
+		store_send(scene->store, read_of("/a", false), on_reply, scene);
+	run_for(scene, 300);
+	assert_int_equal(server->requests, 8);
+	server->answers = now;
+	for (size_t i = 0; i < 8; i++)
+		carry_out(server->connections[i], now);
+	wait_for_replies(scene, 20);
+	assert_int_equal(scene->unknown, 0);
+	assert_int_equal(server->requests, 20);
+	server_free(server);
+	scene_free(scene);
+}
+
+/* ---- a scripted watch --------------------------------------------------- */
+
+#define RESULT(id, revision, members)                                            \
+	"{\"result\":{\"header\":{\"cluster_id\":\"5\",\"revision\":\"" revision \
+	"\"},\"watch_id\":\"" id "\"" members "}}\n"
+#define CREATED(id, revision) RESULT(id, revision, ",\"created\":true")
+/* "L3QvY3VycmVudA==" is /t/current; the value is the revision's digit in base64. */
+#define EVENT(revision, value)                                               \
+	"{\"kv\":{\"key\":\"L3QvY3VycmVudA==\",\"mod_revision\":\"" revision \
+	"\",\"value\":\"" value "\"}}"
+#define EVENTS(revision, list) RESULT("1", revision, ",\"events\":[" list "]")
+#define BOTH_CREATED CREATED("1", "7") CREATED("2", "7")
+
+static const struct {
+	const char *what;
+	struct answer answers[3];
+	size_t answers_len;
+	const char *expected; /* the whole trace */
+	size_t requests; /* at least */
+	const char *last; /* in the last request, or NULL */
+} watch_cases[] = {
+	{ "events",
+	  { { STREAM, 0, BOTH_CREATED EVENTS("8", EVENT("8", "OA==")) } },
+	  1,
+	  "/t/current=8 ",
+	  1,
+	  "\r\nGrpc-Metadata-hasleader: true\r\n" },
+	{ "blank lines",
+	  { { STREAM, 0, "\n" BOTH_CREATED "\r\n\n" EVENTS("8", EVENT("8", "OA==")) } },
+	  1,
+	  "/t/current=8 ",
+	  1,
+	  NULL },
+	{ "events before the other id is created",
+	  { { STREAM, 0,
+	      CREATED("1", "7") EVENTS("9", EVENT("8", "OA==")) CREATED("2", "8")
+		      EVENTS("9", EVENT("9", "OQ==")) } },
+	  1,
+	  "/t/current=8 /t/current=9 ",
+	  1,
+	  NULL },
+	{ "twice in a stream",
+	  { { STREAM, 0,
+	      BOTH_CREATED EVENTS("8", EVENT("8", "OA=="))
+		      EVENTS("9", EVENT("8", "OA==") "," EVENT("9", "OQ==")) } },
+	  1,
+	  "/t/current=8 /t/current=9 ",
+	  1,
+	  NULL },
+	{ "resumed after the end",
+	  { { STREAM_CLOSE, 0, BOTH_CREATED EVENTS("8", EVENT("8", "OA==")) },
+	    { STREAM, 0,
+	      CREATED("1", "9") CREATED("2", "9")
+		      EVENTS("9", EVENT("8", "OA==") "," EVENT("9", "OQ==")) } },
+	  2,
+	  "/t/current=8 /t/current=9 ",
+	  2,
+	  "\"start_revision\":\"8\"" },
+	{ "torn message, then no leader",
+	  { { TORN, 0, BOTH_CREATED EVENTS("8", EVENT("8", "OA==")) "{\"result\":{\"hea" },
+	    { ANSWER, 503, NO_LEADER },
+	    { STREAM, 0, CREATED("1", "9") CREATED("2", "9") EVENTS("9", EVENT("9", "OQ==")) } },
+	  3,
+	  "/t/current=8 /t/current=9 ",
+	  3,
+	  NULL },
+	{ "no leader while opening",
+	  { { STREAM_CLOSE, 0, "{\"error\":{\"grpc_code\":14,\"message\":\"no leader\"}}" },
+	    { STREAM, 0, BOTH_CREATED EVENTS("8", EVENT("8", "OA==")) } },
+	  2,
+	  "/t/current=8 ",
+	  2,
+	  NULL },
+	{ "no leader when open",
+	  { { STREAM_CLOSE, 0,
+	      BOTH_CREATED "{\"error\":{\"grpc_code\":14,\"message\":\"no leader\"}}" } },
+	  1,
+	  "GAP(etcd ended it: no leader) ",
+	  1,
+	  NULL },
+	{ "restored",
+	  { { STREAM, 0, CREATED("1", "6") } },
+	  1,
+	  "GAP(the store is at revision 6, but 7 was seen) ",
+	  1,
+	  NULL },
+	{ "another cluster",
+	  { { STREAM_CLOSE, 0, BOTH_CREATED },
+	    { STREAM, 0,
+	      "{\"result\":{\"header\":{\"cluster_id\":\"6\",\"revision\":\"9\"},\"watch_id\":\"1\","
+	      "\"created\":true}}\n" } },
+	  2,
+	  "GAP(another cluster answers (id 6 instead of 5)) ",
+	  2,
+	  NULL },
+	{ "compacted",
+	  { { STREAM, 0,
+	      CREATED("1", "7")
+		      RESULT("1", "0", ",\"canceled\":true,\"compact_revision\":\"9\"") } },
+	  1,
+	  "GAP(etcd has compacted its history up to revision 9) ",
+	  1,
+	  NULL },
+	{ "cancelled",
+	  { { STREAM, 0,
+	      RESULT("-1", "7",
+		     ",\"created\":true,\"canceled\":true,"
+		     "\"cancel_reason\":\"denied\"") } },
+	  1,
+	  "GAP(etcd cancelled it: denied) ",
+	  1,
+	  NULL },
+	{ "forbidden",
+	  { { ANSWER, 403, "{\"message\":\"denied\",\"code\":7}" } },
+	  1,
+	  "GAP(denied (HTTP 403)) ",
+	  1,
+	  NULL },
+	{ "gateway off",
+	  { { ANSWER, 404, "404 page not found\n" } },
+	  1,
+	  "GAP(refused (HTTP 404)) ",
+	  1,
+	  NULL },
+	{ "not JSON",
+	  { { STREAM, 0, BOTH_CREATED "what?\n" } },
+	  1,
+	  "GAP(watch message: line 1, column 1: not valid JSON) ",
+	  1,
+	  NULL },
+	{ "out of order",
+	  { { STREAM, 0, BOTH_CREATED EVENTS("9", EVENT("9", "OQ==") "," EVENT("8", "OA==")) } },
+	  1,
+	  "GAP(events came out of order, or for a watch that nobody asked for) ",
+	  1,
+	  NULL },
+	{ "a watch id of nobody's",
+	  { { STREAM, 0, BOTH_CREATED RESULT("3", "9", ",\"events\":[" EVENT("9", "OQ==") "]") } },
+	  1,
+	  "GAP(events came out of order, or for a watch that nobody asked for) ",
+	  1,
+	  NULL },
+	{ "flood", { { FLOOD, 0, NULL } }, 1, "GAP(a message is larger than 16 MiB) ", 1, NULL },
+};
+
+static void test_watches(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(watch_cases); i++) {
+		struct server *server =
+			server_new(watch_cases[i].answers, watch_cases[i].answers_len);
+		struct scene *scene = scene_new(server->url, NULL);
+
+		server_start(server, scene);
+		watch(scene, 7);
+		wait_for_trace(scene, watch_cases[i].expected);
+		run_for(scene, 100);
+		assert_string_equal(scene->trace, watch_cases[i].expected);
+		assert_true(server->requests >= watch_cases[i].requests);
+		if (watch_cases[i].last)
+			assert_non_null(strstr(server->last, watch_cases[i].last));
+		server_free(server);
+		scene_free(scene);
+	}
+}
+
+/* An owner that watches again from inside each GAP does not make a busy loop of it. */
+static void test_gaps_are_damped(void **state)
+{
+	static const struct answer answers[] = { { ANSWER, 403,
+						   "{\"message\":\"denied\",\"code\":7}" } };
+	struct server *server = server_new(answers, 1);
+	struct scene *scene = scene_new(server->url, NULL);
+
+	(void)state;
+	server_start(server, scene);
+	watch(scene, 7);
+	for (int i = 0; i < 200 && scene->gaps < 20; i++) {
+		scene->watch_again = 7;
+		run_for(scene, 5);
+	}
+	assert_in_range(scene->gaps, 3, 6);
+	server_free(server);
+	scene_free(scene);
+}
+
+static void test_not_created_in_time(void **state)
+{
+	static const struct answer answers[] = {
+		{ STREAM, 0, CREATED("1", "7") },
+		{ STREAM, 0, BOTH_CREATED EVENTS("8", EVENT("8", "OA==")) },
+	};
+	struct server *server = server_new(answers, 2);
+	struct scene *scene = scene_new(server->url, NULL);
+	const int64_t begin_ms = clock_now_ms();
+
+	(void)state;
+	server_start(server, scene);
+	watch(scene, 7);
+	wait_for_trace(scene, "/t/current=8 ");
+	assert_in_range(clock_now_ms() - begin_ms, 2900, 4500);
+	assert_int_equal(scene->gaps, 0);
+	server_free(server);
+	scene_free(scene);
+}
+
+static void test_failing_requests_drop_the_watch(void **state)
+{
+	static const struct answer answers[] = {
+		{ STREAM, 0, BOTH_CREATED EVENTS("8", EVENT("8", "OA==")) },
+		{ ANSWER, 503, NO_LEADER },
+		{ STREAM, 0, CREATED("1", "9") CREATED("2", "9") EVENTS("9", EVENT("9", "OQ==")) },
+		{ ANSWER, 200, DONE_PUT },
+	};
+	struct server *server = server_new(answers, ARRAY_LEN(answers));
+	struct scene *scene = scene_new(server->url, NULL);
+
+	(void)state;
+	server_start(server, scene);
+	watch(scene, 7);
+	wait_for_trace(scene, "/t/current=8 ");
+	assert_int_equal(ask(scene, put_of("/a", "1", 0))->outcome, STORE_UNKNOWN);
+	wait_for_trace(scene, "/t/current=9 ");
+	assert_int_equal(scene->gaps, 0);
+	/* The new stream proved the endpoint: it is held down no longer. */
+	assert_int_equal(ask(scene, put_of("/a", "1", 0))->outcome, STORE_DONE);
+	assert_int_equal(server->requests, 4);
+	server_free(server);
+	scene_free(scene);
+}
+
+#define PROGRESS(id, revision) RESULT(id, revision, "")
+
+/* Progress came at once, so its absence is noticed soon; each silence is told. */
+static void test_quiet(void **state)
+{
+	static const struct answer answers[] = { { STREAM, 0, BOTH_CREATED PROGRESS("1", "7") } };
+	struct server *server = server_new(answers, 1);
+	struct scene *scene = scene_new(server->url, NULL);
+	struct store_status status;
+
+	(void)state;
+	server_start(server, scene);
+	watch(scene, 7);
+	wait_for_trace(scene, "QUIET QUIET ");
+	assert_int_equal(server->requests, 1);
+	assert_int_equal(scene->gaps, 0);
+	scene->store->backend->status(scene->store, &status);
+	assert_int_equal(status.counters.requests, 1);
+	assert_int_equal(status.counters.watches, 1);
+	assert_int_equal(status.counters.failures, 0);
+	assert_true(status.counters.bytes_received == strlen(answers[0].body));
+	server_free(server);
+	scene_free(scene);
+}
+
+static struct store_request *probe_of_current(void)
+{
+	struct store_request *request = read_of("/t/current", false);
+
+	request->probe = true;
+	return request;
+}
+
+#define PROBED(cluster, revision, kvs)                                         \
+	"{\"header\":{\"cluster_id\":\"" cluster "\",\"revision\":\"" revision \
+	"\"},\"succeeded\":true,\"responses\":[{\"response_range\":{\"kvs\":[" kvs "]}}]}"
+#define CURRENT_OF(revision) "{\"key\":\"L3QvY3VycmVudA==\",\"mod_revision\":\"" revision "\"}"
+
+/* What the answer to a probe says about the stream that is open. */
+static void test_probes(void **state)
+{
+	static const struct {
+		const char *what;
+		struct answer answers[3];
+		const char *expected; /* the whole trace */
+		size_t requests;
+		enum store_outcome outcome;
+	} cases[] = {
+		{ "all was told",
+		  { { STREAM, 0, BOTH_CREATED PROGRESS("1", "7") },
+		    { ANSWER, 200, PROBED("5", "9", CURRENT_OF("7")) } },
+		  "QUIET ",
+		  2,
+		  STORE_DONE },
+		{ "more is there than was told",
+		  { { STREAM, 0, BOTH_CREATED PROGRESS("1", "7") },
+		    { ANSWER, 200, PROBED("5", "9", CURRENT_OF("8")) },
+		    { STREAM, 0,
+		      CREATED("1", "9") CREATED("2", "9") EVENTS("9", EVENT("8", "OA==")) } },
+		  "/t/current=8 ",
+		  3,
+		  STORE_DONE },
+		{ "another cluster",
+		  { { STREAM, 0, BOTH_CREATED }, { ANSWER, 200, PROBED("6", "9", "") } },
+		  "GAP(another cluster answers (id 6 instead of 5)) ",
+		  2,
+		  STORE_DONE },
+		{ "revisions went back",
+		  { { STREAM, 0, BOTH_CREATED }, { ANSWER, 200, PROBED("5", "6", "") } },
+		  "GAP(the store is at revision 6, but 7 was seen) ",
+		  2,
+		  STORE_DONE },
+		{ "not understood",
+		  { { STREAM, 0, BOTH_CREATED },
+		    { ANSWER, 200, "garbage" },
+		    { STREAM, 0,
+		      CREATED("1", "9") CREATED("2", "9") EVENTS("9", EVENT("8", "OA==")) } },
+		  "/t/current=8 ",
+		  3,
+		  STORE_UNKNOWN },
+		{ "refused",
+		  { { STREAM, 0, BOTH_CREATED PROGRESS("1", "7") },
+		    { ANSWER, 403, "{\"message\":\"denied\",\"code\":7}" } },
+		  "QUIET ",
+		  2,
+		  STORE_REFUSED },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct server *server = server_new(cases[i].answers, 3);
+		struct scene *scene = scene_new(server->url, NULL);
+
+		server_start(server, scene);
+		watch(scene, 7);
+		while (!server->requests)
+			turn(scene);
+		wait_until_sent(server);
+		if (ask(scene, probe_of_current())->outcome != cases[i].outcome)
+			fail_msg("%s: %s", cases[i].what, scene->reply.text);
+		wait_for_trace(scene, cases[i].expected);
+		assert_string_equal(scene->trace, cases[i].expected);
+		assert_int_equal(server->requests, cases[i].requests);
+		server_free(server);
+		scene_free(scene);
+	}
+}
+
+/* Requests go to one member, the watch is on the other: the probe proves the watch's. */
+static void test_probe_goes_where_the_watch_is(void **state)
+{
+	static const struct answer ends[] = { { STREAM_CLOSE, 0, BOTH_CREATED } };
+	static const struct answer stays[] = { { STREAM, 0, BOTH_CREATED } };
+	static const struct answer good[] = { { ANSWER, 200, DONE_READ } };
+	static const struct answer bad[] = { { ANSWER, 503, NO_LEADER } };
+	struct server *one = server_new(ends, 1);
+	struct server *two = server_new(ends, 1);
+	struct scene *scene = scene_new(one->url, two->url);
+
+	(void)state;
+	server_start(one, scene);
+	server_start(two, scene);
+	watch(scene, 7);
+	while (!one->requests && !two->requests)
+		turn(scene);
+	struct server *first = one->requests ? one : two;
+	struct server *second = one->requests ? two : one;
+
+	second->answers = stays;
+	while (!second->requests)
+		turn(scene);
+	wait_until_sent(second);
+	first->answers = good;
+	second->answers = bad;
+	assert_int_equal(ask(scene, read_of("/t/current", false))->outcome, STORE_DONE);
+	assert_int_equal(first->requests, 2);
+	assert_trouble(ask(scene, probe_of_current()), STORE_UNKNOWN, STORE_TROUBLE_OTHER,
+		       "no leader");
+	assert_int_equal(first->requests, 2);
+	assert_int_equal(second->requests, 2);
+	/* The watch was dropped and is opened elsewhere. */
+	first->answers = stays;
+	while (first->requests < 3)
+		turn(scene);
+	server_free(one);
+	server_free(two);
+	scene_free(scene);
+}
+
+static void test_freed_inside_a_gap(void **state)
+{
+	static const struct answer answers[] = { { STREAM, 0,
+						   BOTH_CREATED "what?\n" BOTH_CREATED } };
+	struct server *server = server_new(answers, 1);
+	struct scene *scene = scene_new(server->url, NULL);
+
+	(void)state;
+	server_start(server, scene);
+	scene->free_on_gap = true;
+	watch(scene, 7);
+	wait_for_trace(scene, "GAP(");
+	run_for(scene, 50);
+	assert_int_equal(scene->gaps, 1);
+	server_free(server);
+	scene_free(scene);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_kept_connection_dies),
+		cmocka_unit_test(test_second_endpoint),
+		cmocka_unit_test(test_all_endpoints_down),
+		cmocka_unit_test(test_headers),
+		cmocka_unit_test(test_eight_in_flight),
+		cmocka_unit_test(test_watches),
+		cmocka_unit_test(test_gaps_are_damped),
+		cmocka_unit_test(test_not_created_in_time),
+		cmocka_unit_test(test_failing_requests_drop_the_watch),
+		cmocka_unit_test(test_quiet),
+		cmocka_unit_test(test_probes),
+		cmocka_unit_test(test_probe_goes_where_the_watch_is),
+		cmocka_unit_test(test_freed_inside_a_gap),
+	};
+
+	prepare();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
