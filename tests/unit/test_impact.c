@@ -165,8 +165,6 @@ static void check_section(const char *section, enum cms_format format)
 			str_eq(section, "ranking") ? config_key_find(ranking) :
 			str_eq(section, "json")	   ? config_key_find_flat(name) :
 						     config_key_find(name);
-		bool self;
-		uint32_t readers = bits_of(names, &self);
 
 		/* The graph's, and comments. */
 		if (str_eq(cJSON_GetStringValue(names->child), "@services_graph") ||
@@ -174,6 +172,9 @@ static void check_section(const char *section, enum cms_format format)
 			continue;
 		if (!key)
 			fail_msg("%s: %s is not in keys.def", section, name);
+		bool self;
+		uint32_t readers = bits_of(names, &self);
+
 		if (format == CMS_FORMAT_TOML)
 			readers &= ~(1u << CATALOGUE_PRINTING_SERVICE);
 		check_key(key->path, format, is_absent(section, name, format) ? 0 : readers);
