@@ -231,6 +231,10 @@ const char *str_nearest(const char *word, const char *const *candidates, size_t 
 	if (length > 256)
 		return NULL;
 	for (size_t i = 0; i < n; i++) {
+		const size_t other = strlen(candidates[i]);
+		/* They differ by what one is longer, at the least. */
+		if (other > length + best || length > other + best)
+			continue;
 		const size_t distance = edit_distance(word, candidates[i]);
 
 		if (distance <= best && (!nearest || distance < best)) {
