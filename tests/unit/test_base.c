@@ -389,6 +389,8 @@ static void str_finds_the_nearest_word(void **state)
 		{ "heath-busy", "health-busy" },
 		{ "perfix", "prefix" },
 		{ "etc", "etcd" },
+		{ "healthbusy-abcd", "health-busy" },
+		{ "health-inval", "health-interval" },
 		{ "zzzzzz", NULL },
 		{ "completely-different", NULL },
 	};
