@@ -142,14 +142,7 @@ static void read_registrations(struct agreement *a, const struct store_kvs *kvs)
 		registrations_fini(&a->registrations);
 	else
 		(void)registrations_remove(&a->registrations, a->self.id);
-	for (size_t i = 0; i < kvs->len; i++) {
-		struct registration registration;
-
-		if (str_starts(kvs->items[i].key, folder) &&
-		    registration_from_kv(&kvs->items[i], kvs->items[i].key + strlen(folder),
-					 &registration, NULL) == 0)
-			registrations_put(&a->registrations, &registration);
-	}
+	registrations_read(kvs, folder, &a->registrations);
 }
 
 static bool says_stopped(const struct store_kv *kv)

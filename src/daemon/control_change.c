@@ -30,6 +30,9 @@
 #include "cmsnode/daemon/options.h"
 #include "cmsnode/daemon/seed.h"
 #include "cmsnode/status/control_socket.h"
+#include "cmsnode/store/store.h"
+#include "cmsnode/topology/outlook.h"
+#include "cmsnode/topology/resolver.h"
 
 #define PLAN_KEPT_MS (30 * 60 * 1000) /* as long as a person may take to read and decide */
 
@@ -181,47 +184,108 @@ static void add_findings(cJSON *result, const struct generation *generation,
 	}
 }
 
-static cJSON *plan_json(struct node *node, const struct generation *generation,
-			const struct generation *altered, const struct change_plan *plan)
+static void add_outlook(cJSON *json, const struct node *node, const struct generation *generation,
+			const struct generation *altered, const struct registrations *registrations)
 {
+	const struct outlook_question question = { .old = generation,
+						   .new = altered,
+						   .registrations = registrations,
+						   .hosts = resolver_answers(node->resolver),
+						   .standalone = node->options->standalone };
+	CLEAN(outlook) struct outlook outlook = { 0 };
+
+	outlook_make(&question, &outlook);
+	CLEAN(str) char *text = outlook_text(&outlook);
+
+	(void)cJSON_AddItemToObject(json, "outlook", outlook_to_json(&outlook));
+	json_add_str(json, "outlook_text", text);
+}
+
+static cJSON *plan_json(struct node *node, const struct generation *altered,
+			const struct registrations *registrations, const struct change_plan *plan)
+{
+	const struct generation *generation = node_agreed(node);
 	CLEAN(generation_diff) struct generation_diff diff = { 0 };
 	cJSON *json = cJSON_CreateObject();
 
 	generation_diff_make(generation, altered, &diff);
+	CLEAN(str) char *text = generation_diff_text(&diff);
+
 	if (plan)
 		json_add_int(json, "plan", (int64_t)plan->id);
 	else
 		(void)cJSON_AddNullToObject(json, "plan");
 	json_add_str(json, "base", generation->name);
 	(void)cJSON_AddItemToObject(json, "changes", generation_diff_to_json(&diff));
-	CLEAN(str) char *text = generation_diff_text(&diff);
-
 	json_add_str(json, "text", text);
 	add_findings(json, generation, altered, node);
+	add_outlook(json, node, generation, altered, registrations);
 	return json;
 }
 
-/* Takes the edits; what would come of them is tried on a copy. */
-static void answer_plan(struct node *node, struct control_request *request, struct edits *edits,
-			const char *reason)
+/* A plan on its way; waits for who is there. */
+struct planning {
+	struct node *node;
+	struct control_request *request;
+	struct edits edits;
+	char *reason;
+};
+
+static void planning_free(struct planning *planning)
 {
-	const struct generation *generation =
-		agreement_agreed(agreement_driver_agreement(node->driver));
+	edits_fini(&planning->edits);
+	free(planning->reason);
+	free(planning);
+}
+
+/* What would come of the edits is tried on a copy. */
+static void answer_planning(struct planning *planning, const struct registrations *registrations)
+{
+	struct node *node = planning->node;
+	const struct generation *generation = node_agreed(node);
 	CLEAN(generation) struct generation *altered = generation_clone(generation);
 	struct err err = { 0 };
-	const int r = alter_edit(altered, edits, &err);
+	const int r = alter_edit(altered, &planning->edits, &err);
 	CLEAN(str) char *errors = r == 0 ? alter_errors(altered) : NULL;
 
 	if (r < 0 || errors) {
-		control_fail(request, r < 0 ? r : ERR_CONFIG, "%s", errors ? errors : err.msg);
-		edits_fini(edits);
+		control_fail(planning->request, r < 0 ? r : ERR_CONFIG, "%s",
+			     errors ? errors : err.msg);
 		return;
 	}
 	const bool changes = !generation_same_content(altered, generation);
-	const struct change_plan *plan = changes ? remember(&node->plans, edits, reason) : NULL;
+	const struct change_plan *plan =
+		changes ? remember(&node->plans, &planning->edits, planning->reason) : NULL;
 
-	control_answer(request, plan_json(node, generation, altered, plan));
-	edits_fini(edits);
+	control_answer(planning->request, plan_json(node, altered, registrations, plan));
+}
+
+/* With the store silent the last that is known has to do: a plan is no promise. */
+static void on_nodes(void *ctx, const struct store_kvs *ranges, size_t len, const char *trouble)
+{
+	struct planning *planning = ctx;
+	const struct agreement *agreement = agreement_driver_agreement(planning->node->driver);
+	CLEAN(str) char *folder = xasprintf("%s/nodes/", agreement_prefix(agreement));
+	CLEAN(registrations) struct registrations found = { 0 };
+
+	(void)trouble;
+	if (len)
+		registrations_read(&ranges[0], folder, &found);
+	answer_planning(planning, len ? &found : agreement_registrations(agreement));
+	planning_free(planning);
+}
+
+/* Takes the edits. */
+static void answer_plan(struct node *node, struct control_request *request, struct edits *edits,
+			const char *reason)
+{
+	struct planning *planning = xmalloc(sizeof(*planning));
+	CLEAN(str_list) struct str_list paths = { 0 };
+
+	*planning = (struct planning){ node, request, *edits, xstrdup(reason) };
+	*edits = (struct edits){ 0 };
+	str_list_add(&paths, "nodes/");
+	agreement_driver_read(node->driver, &paths, on_nodes, planning);
 }
 
 static void on_rollback_read(struct node *node, struct control_request *request,

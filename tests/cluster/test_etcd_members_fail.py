@@ -29,7 +29,7 @@ class Writer(threading.Thread):
     def run(self):
         while not self.ended.is_set():
             self.attempted += 1
-            if self.node.ctl("config", "set", f"{self.key}={self.attempted}")[0] == 0:
+            if self.node.ctl("config", "set", "--yes", f"{self.key}={self.attempted}")[0] == 0:
                 self.acknowledged.append(self.attempted)
 
     def expect_kept(self):
@@ -122,7 +122,7 @@ def test_quorum_is_lost_and_comes_back(scene):
     scene.etcd.kill(*lost)
     for node in scene.nodes:
         node.wait_until(NOTICE_S, lambda status: not status["store"]["connected"], "etcd away")
-    status, output = scene.nodes[1].ctl("config", "set", "topology.settle_s=99")
+    status, output = scene.nodes[1].ctl("config", "set", "--yes", "topology.settle_s=99")
     assert status != 0, output
     scene.expect_same_units()
     scene.etcd.start(*lost)
