@@ -142,14 +142,7 @@ static void read_registrations(struct agreement *a, const struct store_kvs *kvs)
 		registrations_fini(&a->registrations);
 	else
 		(void)registrations_remove(&a->registrations, a->self.id);
-	for (size_t i = 0; i < kvs->len; i++) {
-		struct registration registration;
-
-		if (str_starts(kvs->items[i].key, folder) &&
-		    registration_from_kv(&kvs->items[i], kvs->items[i].key + strlen(folder),
-					 &registration, NULL) == 0)
-			registrations_put(&a->registrations, &registration);
-	}
+	registrations_read(kvs, folder, &a->registrations);
 }
 
 static bool says_stopped(const struct store_kv *kv)
@@ -300,6 +293,9 @@ static enum agreement_saw saw_current(struct agreement *a, const struct store_ev
 {
 	struct current seen = { 0 };
 
+	/* A read or a swap may be ahead of the watch; revisions go back after a gap only. */
+	if (event->kv.mod_revision < a->seen.mod_revision)
+		return AGREEMENT_SAW_NOTHING;
 	if (!event->deleted && current_from_kv(&event->kv, &seen, NULL) < 0)
 		return AGREEMENT_SAW_DOUBT;
 	a->seen = seen;

@@ -182,6 +182,7 @@ static void keep_what_is_there(const struct agreement *a, struct generation_meta
 static void fill_changes(const struct agreement *a, struct generation_meta *meta)
 {
 	str_list_fini(&meta->changes);
+	meta->at_once = a->pushed_edit && a->edits[0].edits.at_once;
 	if (!a->pushed_edit)
 		return;
 	const struct edits *edits = &a->edits[0].edits;

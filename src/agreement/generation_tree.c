@@ -194,6 +194,8 @@ char *generation_meta_to_json(const struct generation_meta *meta)
 	json_add_str(json, "reason", meta->reason);
 	if (meta->changes.len)
 		json_add_str_list(json, "changes", &meta->changes);
+	if (meta->at_once)
+		json_add_bool(json, "at_once", true);
 	json_add_int(json, "created_at", meta->created_at);
 	json_add_int(json, "schema", meta->schema);
 	json_add_int(json, "entries", meta->entries);
@@ -302,6 +304,7 @@ static int read_meta(const struct store_kv *kv, struct generation_meta *meta, st
 	replace_text(&meta->author, json_get_str(json, "author"));
 	replace_text(&meta->reason, json_get_str(json, "reason"));
 	read_changes(json, meta);
+	meta->at_once = json_get_bool(json, "at_once", false);
 	if (json_get_int64(json, "schema", &meta->schema) < 0 ||
 	    json_get_int64(json, "entries", &meta->entries) < 0 ||
 	    json_get_int64(json, "created_at", &meta->created_at) < 0 || !format ||
@@ -326,9 +329,11 @@ static int read_cms_entry(struct generation *generation, const struct tree_entry
 {
 	const char *table = str_starts(entry->key, "cms/") ? entry->key + strlen("cms/") : entry->key;
 	const char *slash = strchr(table, '/');
-	if (!slash || slash == table || !key_part_valid(slash + 1))
+	CLEAN(str) char *name = slash ? xstrndup(table, (size_t)(slash - table)) : NULL;
+
+	/* As strict as writing it: else it could be followed, and never be changed. */
+	if (!name || !key_part_valid(name) || !key_part_valid(slash + 1))
 		return err_set(err, -EINVAL, "%.100s: not a table and a key", entry->key);
-	CLEAN(str) char *name = xstrndup(table, (size_t)(slash - table));
 	struct value *value;
 	const int r = value_from_json(entry->value, entry->value_len, &value, err);
 	if (r < 0) {

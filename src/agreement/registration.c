@@ -166,6 +166,19 @@ bool registration_same_host(const struct registration *a, const struct registrat
 					    b->boot_id, b->netns, b->product_uuid, &b->macs);
 }
 
+void registrations_read(const struct store_kvs *kvs, const char *folder, struct registrations *ret)
+{
+	for (size_t i = 0; i < kvs->len; i++) {
+		const char *key = kvs->items[i].key;
+		struct registration registration;
+
+		if (str_starts(key, folder) &&
+		    registration_from_kv(&kvs->items[i], key + strlen(folder), &registration,
+					 NULL) == 0)
+			registrations_put(ret, &registration);
+	}
+}
+
 void registrations_fini(struct registrations *registrations)
 {
 	for (size_t i = 0; i < registrations->len; i++)

@@ -27,7 +27,8 @@ static int json_syntax_error(const char *text, const char *at, struct err *err)
 	unsigned int column = 1;
 
 	for (const char *p = text; p < at; p++) {
-		column++;
+		/* Characters, not bytes: the later bytes of one are 10xxxxxx. */
+		column += ((unsigned char)*p & 0xc0) != 0x80;
 		if (*p == '\n') {
 			line++;
 			column = 1;

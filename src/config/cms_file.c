@@ -8,8 +8,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "cmsnode/base/buf.h"
@@ -26,9 +24,11 @@
 static const struct {
 	const char *name;
 	const char *file;
+	const char *versions;
 } formats[] = {
-	[CMS_FORMAT_TOML] = { "toml", "cms.toml" },
-	[CMS_FORMAT_JSON] = { "json", "cms.conf" },
+	[CMS_FORMAT_TOML] = { "toml", "cms.toml", "CMS 1.6" },
+	[CMS_FORMAT_JSON] = { "json", "cms.conf", "CMS 1.2 to 1.5" },
+	[CMS_FORMAT_FLAT_TOML] = { "flat-toml", "cms.toml", "CMS of June to August 2025" },
 };
 
 const char *cms_format_name(enum cms_format format)
@@ -50,6 +50,11 @@ int cms_format_parse(const char *name, enum cms_format *ret)
 const char *cms_format_file(enum cms_format format)
 {
 	return formats[format].file;
+}
+
+const char *cms_format_versions(enum cms_format format)
+{
+	return formats[format].versions;
 }
 
 /* ---- The shape of `services` ---- */
@@ -137,7 +142,22 @@ static int check_table(const char *name, const struct value *table, struct err *
 	return 0;
 }
 
-static int check_services(const struct value *document, struct err *err)
+static int check_other_services(const struct value *document, enum cms_format format,
+				struct err *err)
+{
+	const struct value *other = value_get(document, "other_services");
+	if (other)
+		return check_table("other_services", other, err);
+	if (format == CMS_FORMAT_TOML)
+		return 0;
+	return err_set(
+		err, -EINVAL,
+		"the table 'other_services' is missing, and %s ends at once without it; add %s",
+		cms_format_versions(format),
+		format == CMS_FORMAT_JSON ? "\"other_services\": {}" : "[other_services]");
+}
+
+static int check_services(const struct value *document, enum cms_format format, struct err *err)
 {
 	const struct value *services = value_get(document, "services");
 	if (!services)
@@ -152,9 +172,132 @@ static int check_services(const struct value *document, struct err *err)
 				   "'services' lists no service; CMS needs at least LogService, "
 				   "EvaluationService and ScoringService",
 				   err);
-	const struct value *other = value_get(document, "other_services");
+	return check_other_services(document, format, err);
+}
 
-	return other ? check_table("other_services", other, err) : 0;
+/* ---- Reading text ---- */
+
+/* Byte order marks are what some editors put in front; no reader of CMS's takes one. */
+static int refuse_byte_order_mark(const char *text, size_t len, struct err *err)
+{
+	if (len < 3 || memcmp(text, "\xef\xbb\xbf", 3) != 0)
+		return 0;
+	return value_text_error(err, -EINVAL, text, text,
+				"the file begins with a byte order mark, and CMS refuses it then; "
+				"save it as UTF-8 without one");
+}
+
+static enum cms_format guess_format(const char *text, size_t len)
+{
+	size_t i = 0;
+
+	while (i < len && (text[i] == ' ' || text[i] == '\t' || text[i] == '\n' || text[i] == '\r'))
+		i++;
+	return i < len && text[i] == '{' ? CMS_FORMAT_JSON : CMS_FORMAT_TOML;
+}
+
+int cms_file_parse_text(const char *text, size_t len, enum cms_format *ret_format,
+			struct value **ret, struct value **ret_nulls, struct err *err)
+{
+	int rc = refuse_byte_order_mark(text, len, err);
+	if (rc < 0)
+		return rc;
+	*ret_format = guess_format(text, len);
+	if (*ret_format == CMS_FORMAT_JSON)
+		return json_conf_parse(text, len, ret, ret_nulls, err);
+	rc = toml_parse(text, len, ret, err);
+	if (rc == 0)
+		*ret_nulls = value_new_table();
+	return rc;
+}
+
+/* ---- Refusing the wrong file ---- */
+
+bool cms_file_is_ranking_key(const char *name)
+{
+	CLEAN(str) char *path = xasprintf("ranking.%s", name);
+
+	return config_key_find(path) && !config_key_find_flat(name);
+}
+
+static int refuse_ranking_file(const struct value *table, struct err *err)
+{
+	for (size_t i = 0; i < table->table.len; i++) {
+		const struct value_member *member = &table->table.members[i];
+		if (!cms_file_is_ranking_key(member->key))
+			continue;
+		CLEAN(str)
+		char *what = xasprintf("'%s' is a key of the ranking's file, and there are no "
+				       "services: this is not CMS's main file (cms.toml, cms.conf)",
+				       member->key);
+
+		return shape_error(member->value, what, err);
+	}
+	return 0;
+}
+
+static int check_kind(const struct value *table, struct err *err)
+{
+	const struct value *flat = value_get(table, "core_services");
+
+	if (!flat && !value_get(table, "services"))
+		return refuse_ranking_file(table, err);
+	if (flat && value_get(table, "services"))
+		return shape_error(flat,
+				   "both 'core_services' (flat, as up to August 2025) and "
+				   "'services' (CMS 1.6): it cannot be told which CMS shall read "
+				   "the file; take one of them out",
+				   err);
+	return 0;
+}
+
+/* ---- null ---- */
+
+static int null_error(const char *name, const struct value *null, const char *wanted,
+		      struct err *err)
+{
+	CLEAN(str)
+	char *what =
+		xasprintf("%s is null, CMS wants %s; take it out or give it a value", name, wanted);
+
+	return shape_error(null, what, err);
+}
+
+static int check_null_shards(const struct value *nulls, struct err *err)
+{
+	for (size_t i = 0; i < nulls->table.len; i++) {
+		const struct value_member *member = &nulls->table.members[i];
+
+		if (member->key[0] != '_')
+			return null_error("a service", member->value, "a list of [\"host\", port]",
+					  err);
+	}
+	return 0;
+}
+
+static int check_null(const struct value_member *null, struct err *err)
+{
+	const struct config_key *key = config_key_find_flat(null->key);
+	const bool services =
+		str_eq(null->key, "core_services") || str_eq(null->key, "other_services");
+
+	if (services && null->value->type == VALUE_TABLE)
+		return check_null_shards(null->value, err);
+	if (services)
+		return null_error(null->key, null->value, "a table of services", err);
+	if (!key || key->nullable || null->value->type == VALUE_TABLE)
+		return 0;
+	return null_error(null->key, null->value, config_type_phrase(key->type), err);
+}
+
+/* Absent is not null to CMS: its default holds for the one, its programs fail at the other. */
+static int check_nulls(const struct value *nulls, struct err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < nulls->table.len; i++)
+		rc = check_null(&nulls->table.members[i], err);
+	return rc;
 }
 
 /* ---- Reading ---- */
@@ -219,55 +362,33 @@ static struct value *flat_to_canonical(const struct value *flat)
 	return document;
 }
 
-static int parse_json(const char *text, size_t len, struct value **ret, struct err *err)
-{
-	CLEAN(value) struct value *flat = NULL;
-	const int rc = json_conf_parse(text, len, &flat, err);
-	if (rc < 0)
-		return rc;
-	*ret = flat_to_canonical(flat);
-	return 0;
-}
-
-static int parse_toml(const char *text, size_t len, struct value **ret, struct err *err)
+static int parse(const char *text, size_t len, enum cms_format *ret_format, struct value **ret,
+		 struct err *err)
 {
 	CLEAN(value) struct value *table = NULL;
-	const int rc = toml_parse(text, len, &table, err);
+	CLEAN(value) struct value *nulls = NULL;
+	int rc = cms_file_parse_text(text, len, ret_format, &table, &nulls, err);
+	if (rc == 0)
+		rc = check_kind(table, err);
+	if (rc == 0)
+		rc = check_nulls(nulls, err);
 	if (rc < 0)
 		return rc;
-	*ret = value_get(table, "core_services") ? flat_to_canonical(table) : steal(table);
+	if (*ret_format == CMS_FORMAT_TOML && value_get(table, "core_services"))
+		*ret_format = CMS_FORMAT_FLAT_TOML;
+	*ret = *ret_format == CMS_FORMAT_TOML ? steal(table) : flat_to_canonical(table);
 	return 0;
-}
-
-/* What editors of Windows put in front; columns of the first line do not count it. */
-static void skip_byte_order_mark(const char **text, size_t *len)
-{
-	if (*len >= 3 && memcmp(*text, "\xef\xbb\xbf", 3) == 0) {
-		*text += 3;
-		*len -= 3;
-	}
-}
-
-static enum cms_format guess_format(const char *text, size_t len)
-{
-	size_t i = 0;
-
-	while (i < len && (text[i] == ' ' || text[i] == '\t' || text[i] == '\n' || text[i] == '\r'))
-		i++;
-	return i < len && text[i] == '{' ? CMS_FORMAT_JSON : CMS_FORMAT_TOML;
 }
 
 int cms_file_parse(const char *text, size_t len, enum cms_format *ret_format, struct value **ret,
 		   struct err *err)
 {
 	CLEAN(value) struct value *document = NULL;
+	enum cms_format format;
 
-	skip_byte_order_mark(&text, &len);
-	const enum cms_format format = guess_format(text, len);
-	int rc = format == CMS_FORMAT_JSON ? parse_json(text, len, &document, err) :
-					     parse_toml(text, len, &document, err);
-	if (rc >= 0)
-		rc = check_services(document, err);
+	int rc = parse(text, len, &format, &document, err);
+	if (rc == 0)
+		rc = check_services(document, format, err);
 	/* One code for the caller; which ceiling was passed is in the message. */
 	if (rc < 0)
 		return err_set(err, -EINVAL, "%s", err ? err->msg : "");
@@ -276,111 +397,7 @@ int cms_file_parse(const char *text, size_t len, enum cms_format *ret_format, st
 	return 0;
 }
 
-/* ---- Writing cms.conf ---- */
-
-static void write_value(struct buf *out, const struct value *value);
-
-/* As Python's json module reads and writes them. */
-static void write_float(struct buf *out, double number)
-{
-	char text[VALUE_FLOAT_SIZE];
-
-	value_format_float(number, text);
-	if (isfinite(number))
-		(void)buf_adds(out, text);
-	else
-		(void)buf_adds(out, isnan(number) ? "NaN" : number < 0 ? "-Infinity" : "Infinity");
-}
-
-static void write_array(struct buf *out, const struct value *array)
-{
-	(void)buf_adds(out, "[");
-	for (size_t i = 0; i < array->array.len; i++) {
-		(void)buf_adds(out, i ? ", " : "");
-		write_value(out, array->array.items[i]);
-	}
-	(void)buf_adds(out, "]");
-}
-
-static void write_table(struct buf *out, const struct value *table)
-{
-	(void)buf_adds(out, "{");
-	for (size_t i = 0; i < table->table.len; i++) {
-		(void)buf_adds(out, i ? ", " : "");
-		value_quote(out, table->table.members[i].key, strlen(table->table.members[i].key));
-		(void)buf_adds(out, ": ");
-		write_value(out, table->table.members[i].value);
-	}
-	(void)buf_adds(out, "}");
-}
-
-/* Plain JSON for Python; value_to_json() has marks of our own for dates and infinities. */
-static void write_value(struct buf *out, const struct value *value)
-{
-	switch (value->type) {
-	case VALUE_BOOL:
-		(void)buf_adds(out, value->boolean ? "true" : "false");
-		break;
-	case VALUE_INT:
-		(void)buf_addf(out, "%" PRId64, value->integer);
-		break;
-	case VALUE_FLOAT:
-		write_float(out, value->number);
-		break;
-	case VALUE_STRING:
-	case VALUE_DATETIME:
-		value_quote(out, value->text, value->text_len);
-		break;
-	case VALUE_ARRAY:
-		write_array(out, value);
-		break;
-	case VALUE_TABLE:
-		write_table(out, value);
-		break;
-	}
-}
-
-static void begin_member(struct buf *out, const char *name)
-{
-	(void)buf_adds(out, out->len > strlen("{") ? ",\n    " : "\n    ");
-	value_quote(out, name, strlen(name));
-	(void)buf_adds(out, ": ");
-}
-
-static void write_known(struct buf *out, const struct value *document)
-{
-	for (size_t i = 0; i < config_key_count(); i++) {
-		const struct config_key *key = config_key_at(i);
-		if (!key->flat || !key->in_json || config_key_find_flat(key->flat) != key)
-			continue;
-		const struct value *value = value_get_path(document, key->path);
-		if (!value && !key->nullable)
-			continue;
-		begin_member(out, key->flat);
-		if (value)
-			write_value(out, value);
-		else
-			(void)buf_adds(out, "null");
-	}
-}
-
-/* One service a line. */
-static void write_services(struct buf *out, const char *name, const struct value *services)
-{
-	const size_t len = services && services->type == VALUE_TABLE ? services->table.len : 0;
-
-	begin_member(out, name);
-	(void)buf_adds(out, "{");
-	for (size_t i = 0; i < len; i++) {
-		const struct value_member *member = &services->table.members[i];
-
-		(void)buf_adds(out, i ? ",\n        " : "\n        ");
-		value_quote(out, member->key, strlen(member->key));
-		(void)buf_adds(out, ": ");
-		write_value(out, member->value);
-	}
-	(void)buf_adds(out, len ? "\n    }" : "}");
-}
+/* ---- Writing flat ---- */
 
 static bool is_flat_name(const char *name)
 {
@@ -388,8 +405,27 @@ static bool is_flat_name(const char *name)
 	       str_eq(name, "other_services");
 }
 
-/* Keys nobody knows came from a cms.conf, or an operator set them for one. */
-static void write_unknown(struct buf *out, const struct value *document)
+static void flatten_known(struct value *flat, const struct value *document, enum cms_format format)
+{
+	for (size_t i = 0; i < config_key_count(); i++) {
+		const struct config_key *key = config_key_at(i);
+		if (!config_key_is_flat(key) || !config_key_is_in(key, format))
+			continue;
+		const struct value *value = value_get_path(document, key->path);
+		if (value)
+			value_set(flat, key->flat, value_clone(value));
+	}
+}
+
+static void flatten_services(struct value *flat, const char *name, const struct value *services)
+{
+	value_set(flat, name,
+		  services && services->type == VALUE_TABLE ? live_services(services) :
+							      value_new_table());
+}
+
+/* Keys nobody knows came from a flat file, or an operator set them for one. */
+static void flatten_unknown(struct value *flat, const struct value *document)
 {
 	const struct value *global = value_get(document, "global");
 	if (!global || global->type != VALUE_TABLE)
@@ -397,22 +433,76 @@ static void write_unknown(struct buf *out, const struct value *document)
 	for (size_t i = 0; i < global->table.len; i++) {
 		const struct value_member *member = &global->table.members[i];
 
-		if (is_flat_name(member->key))
+		if (!is_flat_name(member->key) && member->key[0] != '_')
+			value_set(flat, member->key, value_clone(member->value));
+	}
+}
+
+static struct value *flatten(const struct value *document, enum cms_format format)
+{
+	struct value *flat = value_new_table();
+
+	flatten_known(flat, document, format);
+	flatten_services(flat, "core_services", value_get(document, "services"));
+	flatten_services(flat, "other_services", value_get(document, "other_services"));
+	flatten_unknown(flat, document);
+	return flat;
+}
+
+static char *write_flat_toml(const struct value *document)
+{
+	CLEAN(value) struct value *flat = flatten(document, CMS_FORMAT_FLAT_TOML);
+
+	return toml_write(flat);
+}
+
+/* ---- Writing cms.conf ---- */
+
+/* One service a line. */
+static void write_services(struct buf *out, const char *name, const struct value *services)
+{
+	const size_t len = services->table.len;
+
+	json_conf_begin_member(out, name);
+	(void)buf_adds(out, "{");
+	for (size_t i = 0; i < len; i++) {
+		const struct value_member *member = &services->table.members[i];
+
+		(void)buf_adds(out, i ? ",\n        " : "\n        ");
+		value_quote(out, member->key, strlen(member->key));
+		(void)buf_adds(out, ": ");
+		json_conf_write_value(out, member->value);
+	}
+	(void)buf_adds(out, len ? "\n    }" : "}");
+}
+
+static void write_json_known(struct buf *out, const struct value *flat)
+{
+	for (size_t i = 0; i < config_key_count(); i++) {
+		const struct config_key *key = config_key_at(i);
+		if (!config_key_is_flat(key))
 			continue;
-		begin_member(out, member->key);
-		write_value(out, member->value);
+		const struct value *value = value_get(flat, key->flat);
+		if (value || key->null_written)
+			json_conf_write_member(out, key->flat, value);
 	}
 }
 
 static char *write_json(const struct value *document)
 {
+	CLEAN(value) struct value *flat = flatten(document, CMS_FORMAT_JSON);
 	struct buf out = BUF_INIT(0);
 
 	(void)buf_adds(&out, "{");
-	write_known(&out, document);
-	write_services(&out, "core_services", value_get(document, "services"));
-	write_services(&out, "other_services", value_get(document, "other_services"));
-	write_unknown(&out, document);
+	write_json_known(&out, flat);
+	for (size_t i = 0; i < flat->table.len; i++) {
+		const struct value_member *member = &flat->table.members[i];
+
+		if (str_eq(member->key, "core_services") || str_eq(member->key, "other_services"))
+			write_services(&out, member->key, member->value);
+		else if (!config_key_find_flat(member->key))
+			json_conf_write_member(&out, member->key, member->value);
+	}
 	(void)buf_adds(&out, "\n}\n");
 	return buf_steal(&out);
 }
@@ -424,7 +514,7 @@ static bool dropped_from_toml(const char *table, const char *name)
 	CLEAN(str) char *path = xasprintf("%s.%s", table, name);
 	const struct config_key *key = config_key_find(path);
 
-	return key && !key->in_toml;
+	return key && !config_key_is_in(key, CMS_FORMAT_TOML);
 }
 
 /* NULL if nothing is left that CMS 1.6 knows; a table that was empty stays one. */
@@ -463,6 +553,8 @@ char *cms_file_write(const struct value *document, enum cms_format format)
 	switch (format) {
 	case CMS_FORMAT_JSON:
 		return write_json(document);
+	case CMS_FORMAT_FLAT_TOML:
+		return write_flat_toml(document);
 	case CMS_FORMAT_TOML:
 		return write_toml(document);
 	}

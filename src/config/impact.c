@@ -7,8 +7,11 @@
  */
 #include "cmsnode/config/impact.h"
 
+#include <stdlib.h>
+
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
+#include "cmsnode/config/diff.h"
 #include "cmsnode/config/document.h"
 #include "cmsnode/config/keys.h"
 #include "cmsnode/topology/catalogue.h"
@@ -22,16 +25,29 @@ enum {
 	CWS = 1 << CATALOGUE_CONTEST_WEB_SERVER,
 	AWS = 1 << CATALOGUE_ADMIN_WEB_SERVER,
 	PS = 1 << CATALOGUE_PROXY_SERVICE,
+	PRINTING = 1 << CATALOGUE_PRINTING_SERVICE,
 	EXPORTER = 1 << CATALOGUE_PROMETHEUS_EXPORTER,
+	RWS = 1 << CATALOGUE_RANKING_WEB_SERVER,
+};
+
+/* All but RankingWebServer, which has a file of its own. */
+#define MAIN_FILE (CONFIG_KEY_ALL & ~(uint32_t)RWS)
+
+/* Who must restart for an entry of `services`: sets of bits as in keys.h. */
+struct row {
+	uint32_t on_add;
+	uint32_t on_remove;
+	uint32_t on_address_change;
+	bool self_on_address_change; /* the moved shard itself must restart */
 };
 
 /*
  * All peers connect in their constructors and keep the address they read then.
  * TelegramBot opens no port, RankingWebServer is never in the table.
  */
-static const struct impact_row rows[CATALOGUE_COUNT] = {
+static const struct row rows[CATALOGUE_COUNT] = {
 	[CATALOGUE_LOG_SERVICE] = {
-		.on_remove = CONFIG_KEY_ALL,
+		.on_remove = MAIN_FILE,
 		.on_address_change = AWS | CHECKER | CWS | ES | EXPORTER | PS | RS | SS | WORKER,
 		.self_on_address_change = true,
 	},
@@ -74,22 +90,61 @@ static const struct impact_row rows[CATALOGUE_COUNT] = {
 	[CATALOGUE_PROMETHEUS_EXPORTER] = { .self_on_address_change = true },
 };
 
-const struct impact_row *impact_row_at(int index)
+uint32_t impact_readers(const struct config_key *key, enum cms_format format)
 {
-	return &rows[index];
+	const bool toml = format == CMS_FORMAT_TOML;
+
+	if (!config_key_is_in(key, format))
+		return 0;
+	/* 1.6 warns of any value but its only one, and has no PrintingService. */
+	if (toml && str_eq(key->path, "sandbox.sandbox_implementation"))
+		return 0;
+	return toml ? key->readers & ~(uint32_t)PRINTING : key->readers;
 }
 
-/* The unit that is asked about. */
-struct unit_id {
-	int index; /* in the catalogue */
-	uint32_t bit;
+/* One difference, and whom it concerns. */
+struct cause {
+	char *reason;
+	uint32_t concerned; /* bits of the catalogue */
+	/* the shard that the difference is about, whose bit does not count; -1: none */
+	int self;
 	size_t shard;
+	bool self_concerned;
 };
+
+struct impact {
+	enum cms_format format;
+	struct cause *causes;
+	size_t len, cap;
+	struct str_list unknown;
+};
+
+void impact_free(struct impact *impact)
+{
+	if (!impact)
+		return;
+	for (size_t i = 0; i < impact->len; i++)
+		free(impact->causes[i].reason);
+	free(impact->causes);
+	str_list_fini(&impact->unknown);
+	free(impact);
+}
+
+/* Takes the reason. */
+static void add_cause(struct impact *impact, struct cause cause)
+{
+	if (!cause.concerned && !cause.self_concerned) {
+		free(cause.reason);
+		return;
+	}
+	GROW(impact->causes, impact->len, impact->cap);
+	impact->causes[impact->len++] = cause;
+}
 
 /* Absent equals absent only. */
 static bool same(const struct value *a, const struct value *b)
 {
-	return (!a && !b) || (a && b && value_equal(a, b));
+	return a && b ? value_equal(a, b) : a == b;
 }
 
 static const struct value *item_at(const struct value *array, size_t i)
@@ -103,178 +158,151 @@ static size_t list_len(const struct value *list)
 	return list && list->type == VALUE_ARRAY ? list->array.len : 0;
 }
 
+static const char *what_happened(const struct value *old, const struct value *new)
+{
+	if (!old)
+		return "added";
+	return new ? "changed" : "removed";
+}
+
 /* ---- services ---- */
 
-/* Did the entry of shard k of service `index`, which differs, concern the unit? */
-static bool entry_concerns(const struct unit_id *unit, int index, size_t k, const struct value *old,
-			   const struct value *new)
+/* The entry of shard k of service `index` differs. */
+static void entry_causes(struct impact *impact, int index, size_t k, const struct value *old,
+			 const struct value *new)
 {
-	const struct impact_row *row = &rows[index];
+	const struct catalogue_service *service = catalogue_at((enum catalogue_index)index);
+	const struct row *row = &rows[index];
+	struct cause cause = {
+		.reason =
+			xasprintf("services.%s[%zu] %s", service->name, k, what_happened(old, new)),
+		.concerned = !old ? row->on_add :
+			     new  ? row->on_address_change :
+				    row->on_remove,
+		.self = index,
+		.shard = k,
+		.self_concerned = !old || (new && row->self_on_address_change),
+	};
 
-	if (unit->index == index && unit->shard == k)
-		return !old || (new && row->self_on_address_change);
 	/* Peers dial shard 0 of these only. */
-	if (catalogue_at((enum catalogue_index)index)->singleton && k > 0)
-		return false;
-	const uint32_t concerned = !old ? row->on_add :
-				   !new ? row->on_remove :
-					  row->on_address_change;
-
-	return concerned & unit->bit;
+	if (service->singleton && k > 0)
+		cause.concerned = 0;
+	add_cause(impact, cause);
 }
 
-static char *service_reason(const struct unit_id *unit, int index, const struct value *old,
-			    const struct value *new)
-{
-	const char *name = catalogue_at((enum catalogue_index)index)->name;
-	const struct value *old_list = value_get(old, name);
-	const struct value *new_list = value_get(new, name);
-	const size_t old_len = list_len(old_list);
-	const size_t new_len = list_len(new_list);
-
-	for (size_t k = 0; k < old_len || k < new_len; k++) {
-		const struct value *before = item_at(old_list, k);
-		const struct value *after = item_at(new_list, k);
-
-		if (same(before, after) || !entry_concerns(unit, index, k, before, after))
-			continue;
-		return xasprintf("services.%s[%zu] %s", name, k,
-				 !before ? "added" :
-				 !after	 ? "removed" :
-					   "changed");
-	}
-	return NULL;
-}
-
-static char *services_reason(const struct unit_id *unit, const struct value *old,
-			     const struct value *new)
+static void services_causes(struct impact *impact, const struct value *old, const struct value *new)
 {
 	for (int index = 0; index < CATALOGUE_COUNT; index++) {
-		char *reason = service_reason(unit, index, value_get(old, "services"),
-					      value_get(new, "services"));
-		if (reason)
-			return reason;
+		const char *name = catalogue_at((enum catalogue_index)index)->name;
+		const struct value *before = value_get(old, name);
+		const struct value *after = value_get(new, name);
+
+		if (!catalogue_at((enum catalogue_index)index)->listed ||
+		    (index == CATALOGUE_PRINTING_SERVICE && impact->format == CMS_FORMAT_TOML))
+			continue;
+		for (size_t k = 0; k < list_len(before) || k < list_len(after); k++)
+			if (!same(item_at(before, k), item_at(after, k)))
+				entry_causes(impact, index, k, item_at(before, k),
+					     item_at(after, k));
 	}
-	return NULL;
 }
 
 /* ---- keys ---- */
 
-static bool is_listen_list(const char *path)
-{
-	return str_eq(path, "contest_web_server.listen_address") ||
-	       str_eq(path, "contest_web_server.listen_port");
-}
-
 /* Shard k of ContestWebServer reads element k and nothing else of a listen list. */
-static bool listen_list_concerns(const struct unit_id *unit, const struct value *old,
-				 const struct value *new)
+static void listen_causes(struct impact *impact, const struct diff_item *item)
 {
-	return unit->index == CATALOGUE_CONTEST_WEB_SERVER &&
-	       !same(item_at(old, unit->shard), item_at(new, unit->shard));
-}
+	for (size_t k = 0; k < list_len(item->old) || k < list_len(item->new); k++) {
+		const struct value *old = item_at(item->old, k);
+		const struct value *new = item_at(item->new, k);
+		struct cause cause = { .self = CATALOGUE_CONTEST_WEB_SERVER,
+				       .shard = k,
+				       .self_concerned = true };
 
-/* Does the key, whose value differs, concern the unit? */
-static bool key_concerns(const struct unit_id *unit, const char *path, const struct value *old,
-			 const struct value *new)
-{
-	const struct config_key *key = config_key_find(path);
-
-	if (is_listen_list(path))
-		return listen_list_concerns(unit, old, new);
-	return !key || key->readers & unit->bit;
-}
-
-/* Members of `first` that differ from those of `second`; `added_only`: that `second` lacks. */
-static char *members_reason(const struct unit_id *unit, const char *table,
-			    const struct value *first, const struct value *second, bool added_only)
-{
-	if (!first || first->type != VALUE_TABLE)
-		return NULL;
-	for (size_t i = 0; i < first->table.len; i++) {
-		const struct value_member *member = &first->table.members[i];
-		const struct value *other = value_get(second, member->key);
-		CLEAN(str) char *path = xasprintf("%s.%s", table, member->key);
-
-		if (added_only ? other != NULL : same(member->value, other))
+		if (same(old, new))
 			continue;
-		if (key_concerns(unit, path, member->value, other))
-			return xasprintf("%s %s", path,
-					 added_only ? "added" :
-					 other	    ? "changed" :
-						      "removed");
+		cause.reason = xasprintf("%s[%zu] %s", item->path, k, what_happened(old, new));
+		add_cause(impact, cause);
 	}
-	return NULL;
 }
 
-/* A top-level name: a table, or an unknown key that is none. */
-static char *table_reason(const struct unit_id *unit, const char *name, const struct value *old,
-			  const struct value *new)
+/* A table that comes or goes without a key. */
+static bool says_nothing(const struct diff_item *item)
 {
-	if (same(old, new))
-		return NULL;
-	if ((old && old->type != VALUE_TABLE) || (new &&new->type != VALUE_TABLE))
-		return key_concerns(unit, name, old, new) ? xasprintf("%s changed", name) : NULL;
-	char *reason = members_reason(unit, name, old, new, false);
+	const struct value *only = item->old ? item->old : item->new;
 
-	return reason ? reason : members_reason(unit, name, new, old, true);
+	return (!item->old || !item->new) && only->type == VALUE_TABLE && only->table.len == 0;
 }
 
-/* Are these tables in the file that the unit reads, and decided by their keys? */
-static bool decided_by_keys(const struct unit_id *unit, const char *name)
+static void key_causes(struct impact *impact, const struct diff_item *item)
 {
-	if (str_eq(name, "ranking"))
-		return unit->index == CATALOGUE_RANKING_WEB_SERVER;
-	/* Nobody reads other_services. */
-	return unit->index != CATALOGUE_RANKING_WEB_SERVER && !str_eq(name, "services") &&
-	       !str_eq(name, "other_services");
-}
+	CLEAN(str) char *path = str_list_join(&item->keys, ".");
+	const struct config_key *key = config_key_find(path);
+	const bool ranking = str_eq(item->keys.items[0], "ranking");
 
-static char *keys_reason(const struct unit_id *unit, const struct value *old,
-			 const struct value *new)
-{
-	const struct value *const documents[] = { old, new };
-
-	for (size_t d = 0; d < ARRAY_LEN(documents); d++) {
-		for (size_t i = 0; i < documents[d]->table.len; i++) {
-			const char *name = documents[d]->table.members[i].key;
-			if (!decided_by_keys(unit, name))
-				continue;
-			char *reason = table_reason(unit, name, value_get(old, name),
-						    value_get(new, name));
-			if (reason)
-				return reason;
-		}
+	if (str_eq(path, "contest_web_server.listen_address") ||
+	    str_eq(path, "contest_web_server.listen_port")) {
+		listen_causes(impact, item);
+		return;
 	}
-	return NULL;
+	if (!key && says_nothing(item))
+		return;
+	const uint32_t readers = key ? impact_readers(key, impact->format) : CONFIG_KEY_ALL;
+	const char *remark = key     ? "" :
+			     ranking ? " (not a key that we know)" :
+				       " (not a key that we know, so every service may read it)";
+
+	if (!key && !ranking)
+		str_list_add(&impact->unknown, item->path);
+	add_cause(impact, (struct cause){
+				  .reason = xasprintf("%s %s%s", item->path,
+						      what_happened(item->old, item->new), remark),
+				  .concerned = ranking ? readers & RWS : readers & MAIN_FILE,
+				  .self = -1,
+			  });
 }
 
-static char *find_reason(const struct unit_id *unit, const struct value *old,
-			 const struct value *new)
+struct impact *impact_new(enum cms_format format, const struct value *old, const struct value *new)
 {
-	char *reason = keys_reason(unit, old, new);
+	struct impact *impact = xcalloc(1, sizeof(*impact));
+	CLEAN(diff) struct diff diff = { 0 };
+	CLEAN(diff) struct diff leaves = { 0 };
 
-	if (!reason && unit->index != CATALOGUE_RANKING_WEB_SERVER)
-		reason = services_reason(unit, old, new);
-	return reason;
+	impact->format = format;
+	diff_documents(old, new, &diff);
+	diff_leaves(&diff, &leaves);
+	for (size_t i = 0; i < leaves.len; i++)
+		/* Nobody reads other_services; services are looked at below. */
+		if (!str_eq(leaves.items[i].keys.items[0], "services") &&
+		    !str_eq(leaves.items[i].keys.items[0], "other_services"))
+			key_causes(impact, &leaves.items[i]);
+	services_causes(impact, value_get(old, "services"), value_get(new, "services"));
+	return impact;
 }
 
-bool impact_must_restart(const char *service, int shard, const struct value *old,
-			 const struct value *new, char **ret_why)
+const struct str_list *impact_unknown_keys(const struct impact *impact)
+{
+	return &impact->unknown;
+}
+
+/* ---- who restarts ---- */
+
+static bool concerns(const struct cause *cause, int index, size_t shard)
+{
+	if (cause->self == index && cause->shard == shard)
+		return cause->self_concerned;
+	return cause->concerned & 1u << index;
+}
+
+bool impact_restarts(const struct impact *impact, const char *service, int shard, char **ret_why)
 {
 	const int index = catalogue_index_of(service);
-	CLEAN(str) char *reason = NULL;
+	const struct cause *cause = NULL;
 
-	if (index >= 0 && shard >= 0) {
-		const struct unit_id unit = { .index = index,
-					      .bit = 1u << index,
-					      .shard = (size_t)shard };
-
-		reason = find_reason(&unit, old, new);
-	}
-	const bool must = reason != NULL;
-
+	for (size_t i = 0; index >= 0 && shard >= 0 && !cause && i < impact->len; i++)
+		if (concerns(&impact->causes[i], index, (size_t)shard))
+			cause = &impact->causes[i];
 	if (ret_why)
-		*ret_why = steal(reason);
-	return must;
+		*ret_why = cause ? xstrdup(cause->reason) : NULL;
+	return cause;
 }

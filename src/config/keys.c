@@ -20,12 +20,16 @@
 #define MASK "***"
 
 enum key_flag {
-	TOML = 1,
-	JSON = 2,
-	BOTH = TOML | JSON,
-	NULLABLE = 4,
-	SECRET = 8,
-	SECRET_URL = SECRET | 16,
+	TOML = 1 << CMS_FORMAT_TOML,
+	JSON = 1 << CMS_FORMAT_JSON,
+	FLAT = 1 << CMS_FORMAT_FLAT_TOML,
+	OLD = JSON | FLAT,
+	NEW = FLAT | TOML,
+	ALL = JSON | FLAT | TOML,
+	NULLABLE = 8,
+	NULL_WRITTEN = NULLABLE | 16,
+	SECRET = 32,
+	SECRET_URL = SECRET | 64,
 };
 
 enum reader {
@@ -49,18 +53,18 @@ enum reader {
 	RPC_SERVICES = FILE_USERS | ES | SS | PS | EXPORTER | LS | RS | CHECKER,
 };
 
-#define ENTRY(path_, flat_, type_, item_, flags_, readers_) \
-	{                                                   \
-		.path = (path_),                            \
-		.flat = (flat_),                            \
-		.type = (type_),                            \
-		.item = (item_),                            \
-		.in_toml = ((flags_)&TOML) != 0,            \
-		.in_json = ((flags_)&JSON) != 0,            \
-		.nullable = ((flags_)&NULLABLE) != 0,       \
-		.secret = ((flags_)&SECRET) != 0,           \
-		.url = ((flags_)&SECRET_URL) == SECRET_URL, \
-		.readers = (readers_),                      \
+#define ENTRY(path_, flat_, type_, item_, flags_, readers_)              \
+	{                                                                \
+		.path = (path_),                                         \
+		.flat = (flat_),                                         \
+		.type = (type_),                                         \
+		.item = (item_),                                         \
+		.formats = (flags_)&ALL,                                 \
+		.nullable = ((flags_)&NULLABLE) != 0,                    \
+		.null_written = ((flags_)&NULL_WRITTEN) == NULL_WRITTEN, \
+		.secret = ((flags_)&SECRET) != 0,                        \
+		.url = ((flags_)&SECRET_URL) == SECRET_URL,              \
+		.readers = (readers_),                                   \
 	},
 #define KEY(path, flat, type, flags, readers) \
 	ENTRY(path, flat, VALUE_##type, VALUE_##type, flags, readers)
@@ -87,9 +91,14 @@ const struct config_key *config_key_find(const char *path)
 const struct config_key *config_key_find_flat(const char *flat)
 {
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-		if (keys[i].flat && !is_ranking(&keys[i]) && strcmp(keys[i].flat, flat) == 0)
+		if (config_key_is_flat(&keys[i]) && strcmp(keys[i].flat, flat) == 0)
 			return &keys[i];
 	return NULL;
+}
+
+bool config_key_is_flat(const struct config_key *key)
+{
+	return key->flat && !is_ranking(key);
 }
 
 size_t config_key_count(void)
@@ -121,7 +130,7 @@ const char *config_key_nearest(const char *path)
 
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
 		names[n++] = keys[i].path;
-		if (keys[i].flat && !is_ranking(&keys[i]))
+		if (config_key_is_flat(&keys[i]))
 			names[n++] = keys[i].flat;
 	}
 	return str_nearest(path, names, n);
@@ -220,15 +229,52 @@ static struct value *mask_table(const char *path, const struct value *table)
 	return masked;
 }
 
+static bool is_nearest_to_secret(const char *name)
+{
+	const char *nearest = config_key_nearest(name);
+	if (!nearest)
+		return false;
+	const struct config_key *key = config_key_find(nearest);
+
+	return (key ? key : config_key_find_flat(nearest))->secret;
+}
+
+/* CMS ignores a key that it does not know, so a misspelt secret stays one for years. */
+static bool may_be_secret(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return is_nearest_to_secret(path) || (dot && is_nearest_to_secret(dot + 1));
+}
+
+/* `secret`: what the key seems to be, found once for a long list. */
+static struct value *mask_unknown(const char *path, const struct value *value, bool secret)
+{
+	if (value->type == VALUE_TABLE)
+		return mask_table(path, value);
+	if (value->type == VALUE_STRING && secret)
+		return value_new_string(MASK);
+	if (value->type != VALUE_ARRAY)
+		return value_clone(value);
+	struct value *masked = value_new_array();
+
+	for (size_t i = 0; i < value->array.len; i++)
+		value_array_add(masked, mask_unknown(path, value->array.items[i], secret));
+	return masked;
+}
+
 struct value *config_mask(const char *path, const struct value *value)
 {
 	const struct config_key *key = config_key_find(path);
+	const bool may_hold = value->type == VALUE_STRING || value->type == VALUE_ARRAY;
 	struct value *masked;
 
 	/* "database": the table of cms.toml, or cms.conf's flat key, which is never one. */
 	if (!key && value->type != VALUE_TABLE)
 		key = config_key_find_flat(path);
-	if (key && key->secret)
+	if (!key)
+		masked = mask_unknown(path, value, may_hold && may_be_secret(path));
+	else if (key->secret)
 		masked = mask_secret(key, value);
 	else if (value->type == VALUE_TABLE)
 		masked = mask_table(path, value);

@@ -73,7 +73,7 @@ static void check_printer(const struct validation *validation)
 
 	if (value_get_path(document, "printing_service.printer") &&
 	    !validate_shard_count(document, "PrintingService"))
-		findings_add(validation->findings, validation->context->format == CMS_FORMAT_JSON,
+		findings_add(validation->findings, validation->context->format != CMS_FORMAT_TOML,
 			     "printing_service.printer",
 			     "is set, but services.PrintingService is missing: up to CMS 1.5 "
 			     "ContestWebServer refuses to start; "
@@ -158,6 +158,12 @@ static void check_ranking(const struct value *document, struct findings *finding
 	const struct value *size = value_get_path(document, "ranking.buffer_size");
 	const struct value *ranking = value_get(document, "ranking");
 
+	if (ranking && value_get_int(document, "ranking.http_port", 8890) == 0 &&
+	    !value_get(ranking, "https_port"))
+		add_error(
+			findings, "ranking.http_port",
+			"is 0 for no plain HTTP, and there is no HTTPS either, so RankingWebServer "
+			"ends at once: set ranking.http_port or ranking.https_port");
 	if (size && size->type == VALUE_INT && size->integer < 1)
 		add_error(findings, "ranking.buffer_size",
 			  "is %lld; RankingWebServer refuses to start: set 1 or more, such as 100",
@@ -197,4 +203,18 @@ void config_validate(const struct value *document, const struct validate_context
 
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
 		rules[i](&validation);
+}
+
+void config_validate_ranking(const struct value *ranking, const struct validate_context *context,
+			     struct findings *findings)
+{
+	CLEAN(value) struct value *document = value_new_table();
+	CLEAN(findings) struct findings all = { 0 };
+
+	value_set(document, "ranking", value_clone(ranking));
+	config_validate(document, context, &all);
+	for (size_t i = 0; i < all.len; i++)
+		if (str_starts(all.items[i].key, "ranking"))
+			findings_add(findings, all.items[i].is_error, all.items[i].key, "%s",
+				     all.items[i].text);
 }

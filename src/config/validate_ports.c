@@ -162,11 +162,25 @@ static void check_port_range(const char *path, const struct value *port, struct 
 			  (long long)port->integer);
 }
 
+/* 0 is no plain HTTP, as cms.ranking.conf can say with null. */
+static void check_ranking_http_port(const struct validation *validation)
+{
+	static const char path[] = "ranking.http_port";
+	const struct value *port = value_get_path(validation->document, path);
+
+	if (!port || port->type != VALUE_INT || port->integer != 0)
+		check_port_range(path, port, validation->findings);
+	else if (validation->context->format != CMS_FORMAT_JSON)
+		add_warning(validation->findings, path,
+			    "is 0 for no plain HTTP, which cms_ranking.toml cannot say: "
+			    "RankingWebServer will listen at its default port 8890 as well; set "
+			    "ranking.bind_address to keep others away from it");
+}
+
 static void check_listen_ports(const struct value *document, struct findings *findings)
 {
 	static const char *const paths[] = { "admin_web_server.listen_port",
-					     "prometheus.listen_port", "ranking.http_port",
-					     "ranking.https_port" };
+					     "prometheus.listen_port", "ranking.https_port" };
 	const struct value *contest = value_get_path(document, "contest_web_server.listen_port");
 
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
@@ -186,4 +200,5 @@ void validate_ports(const struct validation *validation)
 	check_ports_distinct(&claims, validation->findings);
 	free(claims.items);
 	check_listen_ports(validation->document, validation->findings);
+	check_ranking_http_port(validation);
 }

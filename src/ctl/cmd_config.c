@@ -14,6 +14,7 @@
 #include "cmsnode/base/json.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
+#include "cmsnode/config/cms_file.h"
 
 /* --- show --- */
 
@@ -148,8 +149,11 @@ int ctl_config_export(const struct ctl *ctl, struct err *err)
 {
 	CLEAN(json) cJSON *result = NULL;
 
-	if (ctl->format && !str_eq(ctl->format, "toml") && !str_eq(ctl->format, "json"))
-		return err_set(err, ERR_USAGE, "config export: --format is toml or json, not '%s'",
+	enum cms_format format;
+
+	if (ctl->format && cms_format_parse(ctl->format, &format) < 0)
+		return err_set(err, ERR_USAGE,
+			       "config export: --format is toml, json or flat-toml, not '%s'",
 			       ctl->format);
 	cJSON *request = ctl_request("config.export");
 
@@ -162,5 +166,7 @@ int ctl_config_export(const struct ctl *ctl, struct err *err)
 	if (!text)
 		return err_set(err, -EPROTO, "the daemon's answer has no text");
 	(void)fputs(text, stdout);
+	/* Beside the file, which goes elsewhere. */
+	ctl_print_warnings(json_get_array(result, "warnings"), stderr);
 	return 0;
 }

@@ -34,7 +34,7 @@ struct ctl {
 	bool ranking;
 	int64_t lines;
 	const char *message; /* NULL: none */
-	const char *format; /* "toml", "json" or NULL */
+	const char *format; /* "toml", "json", "flat-toml" or NULL */
 	const char *const *words; /* what stands behind the verb */
 	size_t words_len;
 };
@@ -179,6 +179,9 @@ void ctl_print_json(const struct cJSON *json);
  * with --wait tells node by node until all have it.
  */
 int ctl_plan_and_apply(const struct ctl *ctl, struct cJSON *request, struct err *err);
+
+/* "warning: key: text" for each of [{"key","text"}]. */
+void ctl_print_warnings(const struct cJSON *warnings, FILE *to);
 
 /* --- cmd_status.c --- */
 

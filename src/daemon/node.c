@@ -27,9 +27,7 @@
 #include "cmsnode/cms_rpc/server.h"
 #include "cmsnode/config/document.h"
 #include "cmsnode/base/file.h"
-#include "cmsnode/config/impact.h"
 #include "cmsnode/config/rendered_files.h"
-#include "cmsnode/config/validate.h"
 #include "cmsnode/daemon/options.h"
 #include "cmsnode/daemon/seed.h"
 #include "cmsnode/daemon/service_user.h"
@@ -50,18 +48,12 @@
 
 #define RETRY_S 2.0 /* look-ups and an unsettled choice are tried again */
 #define LEASE_TTL_S 10
-#define APPLY_AGAIN_S 5.0
 #define ROLE_COUNT_MAX 512 /* role_parse() takes no more */
 
-static void node_settle(struct node *node, double seconds);
 static void node_join(struct node *node);
 static void node_be_reborn(struct node *node);
-static void node_apply(struct node *node);
-static void node_derive(struct node *node);
-static void node_serve_rpc(struct node *node);
 static void node_fail(struct node *node, int code, const char *text);
 static void node_release(struct node *node);
-static const struct generation *node_agreed(const struct node *node);
 
 /* ---- the host's network -> this node's address -------------------------- */
 
@@ -148,7 +140,7 @@ static void on_settled(struct ev_loop *loop, ev_timer *w, int revents)
 		node_derive(node);
 }
 
-static void node_settle(struct node *node, double seconds)
+void node_settle(struct node *node, double seconds)
 {
 	ev_timer_stop(node->loop, &node->settle);
 	ev_timer_set(&node->settle, seconds, 0.0);
@@ -364,209 +356,6 @@ static void node_be_reborn(struct node *node)
 	node_join(node);
 }
 
-/* ---- an agreed generation -> files -> what runs here -------------------- */
-
-static const struct generation *node_agreed(const struct node *node)
-{
-	return node->driver ? agreement_agreed(agreement_driver_agreement(node->driver)) : NULL;
-}
-
-static struct rendered *find_rendered(struct node *node, const char *generation)
-{
-	for (size_t i = 0; generation && i < node->rendered_len; i++)
-		if (strcmp(node->rendered[i].generation, generation) == 0)
-			return &node->rendered[i];
-	return NULL;
-}
-
-static const struct rendered *newest_rendered(const struct node *node)
-{
-	return node->rendered_len ? &node->rendered[node->rendered_len - 1] : NULL;
-}
-
-/* Forgets documents and files that neither the newest generation nor a running unit needs. */
-static void sweep_rendered(struct node *node)
-{
-	CLEAN(str_list) struct str_list keep = { 0 };
-	size_t kept = 0;
-
-	if (!node->rendered_len)
-		return;
-	str_list_add(&keep, newest_rendered(node)->generation);
-	for (size_t i = 0; i < supervisor_count(node->supervisor); i++) {
-		struct unit_status unit;
-
-		supervisor_status(node->supervisor, i, &unit);
-		if (unit.generation && !str_list_has(&keep, unit.generation))
-			str_list_add(&keep, unit.generation);
-	}
-	for (size_t i = 0; i < node->rendered_len; i++) {
-		if (str_list_has(&keep, node->rendered[i].generation)) {
-			node->rendered[kept++] = node->rendered[i];
-		} else {
-			free(node->rendered[i].generation);
-			value_free(node->rendered[i].document);
-		}
-	}
-	node->rendered_len = kept;
-	rendered_files_sweep(node->files_dir, &keep);
-}
-
-static int check_document(const struct value *document, enum cms_format format, struct err *err)
-{
-	const struct validate_context context = { .format = format };
-	CLEAN(findings) struct findings findings = { 0 };
-
-	config_validate(document, &context, &findings);
-	for (size_t i = 0; i < findings.len; i++) {
-		if (findings.items[i].is_error)
-			return err_set(err, ERR_CONFIG, "%s: %s", findings.items[i].key,
-				       findings.items[i].text);
-		log_warning("config", "%s: %s", findings.items[i].key, findings.items[i].text);
-	}
-	return 0;
-}
-
-static int write_files(struct node *node, const struct generation *generation,
-		       const struct value *document, struct err *err)
-{
-	CLEAN(str) char *text = cms_file_write(document, node->format);
-	const struct rendered_file file = { cms_format_file(node->format), text };
-	const gid_t gid = node->user.drop ? node->user.gid : (gid_t)-1;
-
-	return rendered_files_write(node->files_dir, generation->name, &file, 1, gid, err);
-}
-
-static enum cms_format format_here(const struct node *node, const struct generation *generation)
-{
-	enum cms_format format;
-
-	return cms_format_parse(node->options->cms_format, &format) == 0 ? format :
-									   generation->meta.format;
-}
-
-/* In standalone FILE is the configuration: what was changed by command is written back to it. */
-static void write_operators_file(struct node *node, const struct generation *generation)
-{
-	struct err err;
-
-	if (value_equal(generation->cms, node->seed->cms))
-		return;
-	const struct rendered *newest = newest_rendered(node);
-	CLEAN(str) char *text = cms_file_write(newest->document, generation->meta.format);
-
-	if (file_replace(node->options->standalone, text, &err) < 0) {
-		log_error("config", "the change is in force but lost at the next start: %s",
-			  err.msg);
-		return;
-	}
-	log_info("config", "%s rewritten", node->options->standalone);
-	generation_free(node->seed);
-	node->seed = generation_clone(generation);
-	(void)seed_digest(node->options, node->seed_digest, NULL);
-}
-
-static void node_apply(struct node *node)
-{
-	const struct generation *generation = node_agreed(node);
-	CLEAN(value) struct value *document = generation_render(generation);
-	struct err err = { 0 };
-
-	node->format = format_here(node, generation);
-	int r = check_document(document, node->format, &err);
-	if (r == 0)
-		r = write_files(node, generation, document, &err);
-	free(node->refused);
-	node->refused = r < 0 ? xasprintf("%s: %s", generation->name, err.msg) : NULL;
-	/* A full disk may be emptied; a configuration that CMS would refuse stays so. */
-	node->apply_again = r < 0 && r != ERR_CONFIG;
-	if (r < 0) {
-		log_error("config", "%s is refused, what runs goes on: %s%s", generation->name,
-			  err.msg, node->apply_again ? ", retrying in 5 s" : "");
-		if (node->apply_again)
-			node_settle(node, APPLY_AGAIN_S);
-		return;
-	}
-	GROW(node->rendered, node->rendered_len, node->rendered_cap);
-	node->rendered[node->rendered_len++] =
-		(struct rendered){ xstrdup(generation->name), steal(document) };
-	log_info("config", "following %s (sequence %" PRId64 ", by %s: %s)", generation->name,
-		 generation->sequence, generation->meta.author, generation->meta.reason);
-	node_derive(node);
-	sweep_rendered(node);
-	if (node->options->standalone)
-		write_operators_file(node, generation);
-}
-
-/*
- * A unit that runs with an older generation restarts only if CMS's reading habits say that it
- * matters.
- */
-static void mark_restarts(struct node *node, struct plan *plan)
-{
-	const struct rendered *newest = newest_rendered(node);
-
-	for (size_t i = 0; i < supervisor_count(node->supervisor); i++) {
-		struct unit_status unit;
-
-		supervisor_status(node->supervisor, i, &unit);
-		const struct rendered *started = find_rendered(node, unit.generation);
-
-		for (size_t k = 0; started && started != newest && k < plan->len; k++) {
-			struct unit_spec *spec = &plan->specs[k];
-			CLEAN(str) char *why = NULL;
-
-			if (strcmp(spec->service, unit.service) != 0 || spec->shard != unit.shard)
-				continue;
-			spec->must_restart =
-				impact_must_restart(unit.service, unit.shard, started->document,
-						    newest->document, &why);
-			/* One that is being stopped for this already was told of before. */
-			if (spec->must_restart && unit.state != UNIT_STOPPING)
-				log_info("topology", "%s,%d restarts: %s", unit.service, unit.shard,
-					 why ? why : "changed");
-		}
-	}
-}
-
-static void node_derive(struct node *node)
-{
-	const struct rendered *newest = newest_rendered(node);
-	if (!newest || node->stopping)
-		return;
-	const struct generation *generation = node_agreed(node);
-	const struct agreement *agreement = agreement_driver_agreement(node->driver);
-
-	/* A refused generation changes nothing here, not even who runs what. */
-	if (strcmp(newest->generation, generation->name) != 0)
-		return;
-	const struct derive_question question = { .generation = generation,
-						  .self = &node->self,
-						  .registrations =
-							  agreement_registrations(agreement),
-						  .interfaces = netlink_snapshot(node->netlink),
-						  .hosts = resolver_answers(node->resolver),
-						  .standalone = node->options->standalone };
-
-	derive(&question, &node->derivation);
-	CLEAN(str) char *path = rendered_files_path(node->files_dir, newest->generation,
-						    cms_format_file(node->format));
-	const struct plan_settings settings = { .cms_bin = node->cms_bin,
-						.contest = node->options->contest,
-						.generation = newest->generation,
-						.config_path = path,
-						.home = node->user.home,
-						.user = node->user.name,
-						.env = &node->options->env };
-	struct plan plan = { 0 };
-
-	plan_make(&node->derivation, &settings, &plan);
-	mark_restarts(node, &plan);
-	node_serve_rpc(node);
-	supervisor_apply(node->supervisor, plan.specs, plan.len);
-	plan_fini(&plan);
-}
-
 /* ---- draining: stopped units give their slots back ----------------------- */
 
 static bool is_stopped(const struct node *node, const struct derived_slot *slot)
@@ -630,7 +419,7 @@ static void open_rpc(struct node *node, const struct derived_slot *slot)
 			    slot->shard, err.msg);
 }
 
-static void node_serve_rpc(struct node *node)
+void node_serve_rpc(struct node *node)
 {
 	const struct derived_slot *slot = NULL;
 
@@ -690,6 +479,7 @@ static void on_report_due(struct ev_loop *loop, ev_timer *w, int revents)
 	if (agreement_is_registered(agreement_driver_agreement(node->driver)))
 		node_remember_address(node);
 	node_release(node);
+	node_pacing_look(node);
 	tell_of_sibling(node);
 	if (node->rpc_address && !node->rpc_server)
 		node_serve_rpc(node);
@@ -728,6 +518,7 @@ static void node_stop(struct node *node)
 	node->stopping = true;
 	ev_timer_stop(node->loop, &node->settle);
 	ev_timer_stop(node->loop, &node->report_timer);
+	node_pacing_stop(node);
 	if (node->driver)
 		agreement_driver_stop(node->driver);
 	else
@@ -909,6 +700,7 @@ static struct node *node_alloc(struct ev_loop *loop, const struct options *optio
 	node->started_ms = clock_now_ms();
 	ev_timer_init(&node->settle, on_settled, 0.0, 0.0);
 	node->settle.data = node;
+	node_pacing_init(node);
 	ev_timer_init(&node->report_timer, on_report_due, 0.2, 0.2);
 	node->report_timer.data = node;
 	return node;
@@ -1029,6 +821,7 @@ void node_free(struct node *node)
 		ev_signal_stop(node->loop, &node->signals[i]);
 	ev_timer_stop(node->loop, &node->settle);
 	ev_timer_stop(node->loop, &node->report_timer);
+	node_pacing_stop(node);
 	reaper_free(node->reaper);
 	control_socket_free(node->control);
 	close_rpc(node);
@@ -1047,6 +840,7 @@ void node_free(struct node *node)
 	address_choice_fini(&node->choice);
 	registration_fini(&node->self);
 	generation_free(node->seed);
+	change_plans_fini(&node->plans);
 	service_user_fini(&node->user);
 	identity_record_fini(&node->record);
 	free(node->last_address);

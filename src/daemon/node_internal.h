@@ -32,6 +32,7 @@ struct resolver;
 struct rpc_server;
 struct store;
 struct supervisor;
+struct unit_status;
 
 /* An unsettled choice of the address is final after that. */
 #define NODE_QUIET_MS 10000
@@ -53,6 +54,18 @@ struct change_plan {
 struct change_plans {
 	struct change_plan items[16];
 	uint64_t last;
+};
+
+/* node_pacing.c: whose turn it is to restart ContestWebServers. */
+struct pacing {
+	enum { PACING_IDLE, PACING_QUEUED, PACING_TURN } state;
+	bool wanted; /* some unit of ours has to restart */
+	bool asking; /* a request is under way */
+	int shard; /* in our turn: the one that restarts now, -1 = none */
+	pid_t pid; /* that it had */
+	int64_t answered_ms; /* when the store answered last */
+	int64_t splay_ms;
+	ev_timer timer;
 };
 
 struct node {
@@ -96,6 +109,7 @@ struct node {
 	struct reaper *reaper; /* as PID 1; else NULL */
 	struct derivation derivation;
 	struct supervisor *supervisor;
+	struct pacing pacing;
 	struct rpc_server *rpc_server; /* ResourceService's port; NULL = none or not bound */
 	char *rpc_address; /* "host:port" that it is bound to, or shall be */
 	char *rpc_trouble;
@@ -147,6 +161,12 @@ void control_config_history(struct node *node, struct control_request *request,
 void control_config_diff(struct node *node, struct control_request *request,
 			 const struct cJSON *body);
 
+/* "warnings": [{"key","text"}] of the findings. */
+enum control_findings { CONTROL_ALL, CONTROL_MAIN, CONTROL_RANKING };
+struct findings;
+void control_add_findings(struct cJSON *result, const struct findings *findings,
+			  enum control_findings which);
+
 /* The agreed generation, or NULL after having answered why there is none. */
 const struct generation *control_agreed(struct node *node, struct control_request *request);
 
@@ -180,6 +200,29 @@ void control_store_publish(struct node *node, struct control_request *request,
 
 /* As agreement_edited_fn: answers the request `ctx` with the generation or the reason. */
 void control_on_edited(void *ctx, int code, const char *text);
+
+/* node.c: acts on the network, and whatever waits, after so many seconds of quiet. */
+void node_settle(struct node *node, double seconds);
+/* ResourceService's port, as the derivation has it. */
+void node_serve_rpc(struct node *node);
+
+/* node_apply.c: NULL = nothing is agreed yet. */
+const struct generation *node_agreed(const struct node *node);
+/* Writes the agreed generation's files, and goes on with node_derive(). */
+void node_apply(struct node *node);
+/* What runs here now, told to the supervisor. */
+void node_derive(struct node *node);
+
+/*
+ * node_pacing.c. begin, then allows() for each unit that has to restart, then end: once for each
+ * look at all units. False: not yet; node_derive() is called again when its turn has come.
+ */
+void node_pacing_init(struct node *node);
+void node_pacing_stop(struct node *node);
+void node_pacing_begin(struct node *node);
+bool node_pacing_allows(struct node *node, const struct unit_status *unit);
+void node_pacing_end(struct node *node);
+void node_pacing_look(struct node *node); /* some unit's state has changed */
 
 /* node_address.c: looks up the hosts that matter; on_resolved follows. */
 void node_look_up(struct node *node);

@@ -127,7 +127,7 @@ static int check_one_of(const char *text, const char *const *words, size_t n, st
 
 static int check_cms_format(const char *text, struct err *err)
 {
-	static const char *const words[] = { "auto", "toml", "json" };
+	static const char *const words[] = { "auto", "toml", "json", "flat-toml" };
 
 	return check_one_of(text, words, ARRAY_LEN(words), err);
 }
@@ -175,8 +175,6 @@ static int check_role(const char *text, struct err *err)
 
 	if (role_parse(text, &name, &count, err) < 0)
 		return err_set(err, ERR_USAGE, "%s", err ? err->msg : "");
-	if (strcmp(name, "ranking") == 0 || strcmp(name, "RankingWebServer") == 0)
-		return err_set(err, ERR_USAGE, "role '%s': not in this version", name);
 	return 0;
 }
 
@@ -213,11 +211,12 @@ static const struct option table[] = {
 	{ "cms-bin", KIND_TEXT, MEMBER(cms_bin), "DIR", NULL, NULL,
 	  "directory of the cms* programs; else where cmsWorker is on PATH" },
 	{ "cms-format", KIND_TEXT, MEMBER(cms_format), "FORMAT", "auto", check_cms_format,
-	  "which files CMS on this node reads: toml, json, or auto (as the seed or the agreed "
-	  "configuration)" },
+	  "which files CMS on this node reads: toml, json, flat-toml (summer of 2025), or auto "
+	  "(as the seed or the agreed configuration)" },
 	{ "seed-config", KIND_TEXT, MEMBER(seed_config), "FILE", NULL, NULL,
 	  "initial configuration, used only if the cluster has none" },
-	LATER("seed-ranking"),
+	{ "seed-ranking", KIND_TEXT, MEMBER(seed_ranking), "FILE", NULL, NULL,
+	  "initial configuration of the rankings, with --seed-config" },
 	{ "node-id", KIND_TEXT, MEMBER(node_id), "ID", NULL, check_node_id,
 	  "identity of this node; else the saved one, else a random one that is saved" },
 	{ "instance", KIND_TEXT, MEMBER(instance), "NAME", NULL, check_node_id,

@@ -191,7 +191,7 @@ int memory_store_events(const struct memory_store *memory, int64_t after,
 		else
 			high = middle;
 	}
-	*ret = memory->events + low;
+	*ret = memory->events_len ? memory->events + low : NULL;
 	*ret_len = memory->events_len - low;
 	return 0;
 }

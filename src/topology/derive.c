@@ -16,17 +16,19 @@
 #include "cmsnode/network/interfaces.h"
 #include "cmsnode/topology/resolver.h"
 
+void derived_slot_fini(struct derived_slot *slot)
+{
+	free(slot->node);
+	free(slot->host);
+	free(slot->bind_address);
+	free(slot->disabled);
+	free(slot->reason);
+}
+
 void derivation_fini(struct derivation *derivation)
 {
-	for (size_t i = 0; i < derivation->len; i++) {
-		struct derived_slot *slot = &derivation->items[i];
-
-		free(slot->node);
-		free(slot->host);
-		free(slot->bind_address);
-		free(slot->disabled);
-		free(slot->reason);
-	}
+	for (size_t i = 0; i < derivation->len; i++)
+		derived_slot_fini(&derivation->items[i]);
 	free(derivation->items);
 	*derivation = (struct derivation){ 0 };
 }
@@ -151,12 +153,15 @@ static void derive_static(const struct derive_question *question, const struct s
 	}
 }
 
-static void derive_slot(const struct derive_question *question, const struct slot *slot,
-			struct derived_slot *ret)
+void derive_one(const struct derive_question *question, enum catalogue_index service, size_t shard,
+		struct derived_slot *ret)
 {
-	const struct catalogue_service *service = catalogue_find(ret->service);
+	const struct catalogue_service *known = catalogue_at(service);
+	const struct slot *slot = &question->generation->slots.lists[service].items[shard];
 
-	ret->port = slot->port;
+	*ret = (struct derived_slot){ .service = known->name,
+				      .shard = (int)shard,
+				      .port = slot->port };
 	if (slot->node) {
 		derive_assigned(question, slot, ret);
 	} else if (slot->host) {
@@ -166,10 +171,10 @@ static void derive_slot(const struct derive_question *question, const struct slo
 		ret->reason = xstrdup("vacant: no node offers to fill it");
 	}
 	if (ret->runs_here) {
-		ret->is_daemon = service->ours;
+		ret->is_daemon = known->ours;
 		ret->disabled = slot->node && is_draining(question) ?
 					xstrdup("this node drains: its slots are given to others") :
-					why_disabled(question, service);
+					why_disabled(question, known);
 	}
 }
 
@@ -177,17 +182,9 @@ void derive(const struct derive_question *question, struct derivation *ret)
 {
 	derivation_fini(ret);
 	for (int s = 0; s < CATALOGUE_COUNT; s++) {
-		const struct slot_list *list = &question->generation->slots.lists[s];
-
-		for (size_t k = 0; k < list->len; k++) {
+		for (size_t k = 0; k < question->generation->slots.lists[s].len; k++) {
 			GROW(ret->items, ret->len, ret->cap);
-			struct derived_slot *slot = &ret->items[ret->len++];
-
-			*slot = (struct derived_slot){
-				.service = catalogue_at((enum catalogue_index)s)->name,
-				.shard = (int)k
-			};
-			derive_slot(question, &list->items[k], slot);
+			derive_one(question, (enum catalogue_index)s, k, &ret->items[ret->len++]);
 		}
 	}
 }

@@ -171,6 +171,9 @@ static int slot_list_from_json(const cJSON *array, struct slots *slots, struct e
 	if (!cJSON_IsArray(array) || cJSON_GetArraySize(array) > SLOTS_MAX)
 		return err_set(err, -EINVAL, "%s is not a list of at most %d slots", array->string,
 			       SLOTS_MAX);
+	/* Twice would pass the ceiling twice. */
+	if (slots->lists[service].listed)
+		return err_set(err, -EINVAL, "%s stands there twice", array->string);
 	slots->lists[service].listed = true;
 	cJSON_ArrayForEach(item, array) {
 		struct slot slot;

@@ -74,8 +74,9 @@ def test_restored_while_a_newcomer_joins(scene, verb, newcomer, role):
     scene.recover(f"restored from an older snapshot, from store {verb} on", since)
 
 
-def test_restored_while_only_a_newcomer_reaches_it(scene):
+def test_restored_while_only_a_newcomer_reaches_it(new_scene):
     """No registration shows that somebody went on: only the store itself can tell."""
+    scene = new_scene()
     a, b, c = nodes = list(scene.nodes)
     path = os.path.join(scene.cluster.directory, "alone.snapshot")
     scene.change_reaches(a, nodes)

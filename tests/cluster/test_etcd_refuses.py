@@ -24,7 +24,7 @@ def says(node, word):
 def test_its_space_is_used_up(new_scene):
     scene = new_scene(f"--quota-backend-bytes={4 << 20}")
     scene.etcd.fill("/much/")
-    status, output = scene.nodes[0].ctl("config", "set", "topology.settle_s=77")
+    status, output = scene.nodes[0].ctl("config", "set", "--yes", "topology.settle_s=77")
     assert status != 0 and "space" in output, output
     until(RECOVER_S, lambda: says(scene.nodes[0], "space"), "its status says it")
     scene.expect_same_units()

@@ -371,6 +371,11 @@ void ledger_acted(struct ledger *ledger, const char *node, const struct generati
 	ledger_complain("%s acts on %s, which was never in force", node, generation->name);
 }
 
+bool ledger_is_in_force(const struct ledger *ledger, const struct generation *generation)
+{
+	return ledger->tip && str_eq(in_force(ledger)->current.name, generation->name);
+}
+
 void ledger_check_in_force(const struct ledger *ledger, const char *node,
 			   const struct generation *generation)
 {

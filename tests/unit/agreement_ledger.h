@@ -52,6 +52,7 @@ void ledger_unanswered(struct ledger *ledger, size_t edit);
 void ledger_backed_up(struct ledger *ledger);
 void ledger_restored(struct ledger *ledger, const struct memory_store *store);
 
+bool ledger_is_in_force(const struct ledger *ledger, const struct generation *generation);
 /* At rest: this is in force, and the store holds it and what it keeps, nothing else. */
 void ledger_check_in_force(const struct ledger *ledger, const char *node,
 			   const struct generation *generation);

@@ -23,7 +23,8 @@
 #include "cmsnode/config/keys.h"
 #include "cmsnode/config/toml.h"
 
-#define CORE "\"core_services\":{\"LogService\":[[\"h\",1]]}"
+#define OTHER "\"other_services\":{},"
+#define CORE OTHER "\"core_services\":{\"LogService\":[[\"h\",1]]}"
 #define SERVICES "[services]\nLogService = [[\"h\", 1]]\n"
 
 static struct value *parse(const char *text, enum cms_format expected)
@@ -156,7 +157,8 @@ static size_t compare_common(const struct value *before, const struct value *aft
 	for (size_t i = 0; i < config_key_count(); i++) {
 		const struct config_key *key = config_key_at(i);
 		const struct value *value = value_get_path(before, key->path);
-		if (!value || !key->in_toml || !key->in_json || str_starts(key->path, "ranking."))
+		if (!value || !config_key_is_in(key, CMS_FORMAT_TOML) ||
+		    !config_key_is_in(key, CMS_FORMAT_JSON) || str_starts(key->path, "ranking."))
 			continue;
 		if (!value_get_path(after, key->path) ||
 		    !value_equal(value, value_get_path(after, key->path)))
@@ -197,12 +199,19 @@ static void json_is_mapped_to_canonical(void **state)
 	} rows[] = {
 		{ "{\"database\":\"x\"," CORE "}", "database.url", "\"x\"" },
 		{ "{\"database\":\"x\",\"database\":\"y\"," CORE "}", "database.url", "\"y\"" },
-		{ "{\"database\":\"x\",\"database\":null," CORE "}", "database.url", NULL },
+		{ "{\"printer\":\"x\",\"printer\":null," CORE "}", "printing_service.printer",
+		  NULL },
 		{ "{\"database\":null,\"database\":\"x\"," CORE "}", "database.url", "\"x\"" },
+		{ "{\"unknown\":null,\"_temp_dir\":null," CORE "}", "global", NULL },
+		{ "{\"core_services\":{\"A\":null},\"core_services\":{\"A\":[[\"h\",1]],"
+		  "\"_B\":null}," OTHER "\"x\":{\"A\":null}}",
+		  "services", "{\"A\":[[\"h\",1]]}" },
 		{ "{\"_help\":\"a\",\"_help\":\"b\"," CORE "}", "global", NULL },
-		{ "{\"core_services\":{\"_Worker\":[[\"h\",2]],\"LogService\":[[\"h\",1]]}}",
+		{ "{" OTHER
+		  "\"core_services\":{\"_Worker\":[[\"h\",2]],\"LogService\":[[\"h\",1]]}}",
 		  "services", "{\"LogService\":[[\"h\",1]]}" },
-		{ "{\"core_services\":{\"LogService\":[[\"h\",1]],\"LogService\":[[\"i\",2]]}}",
+		{ "{" OTHER
+		  "\"core_services\":{\"LogService\":[[\"h\",1]],\"LogService\":[[\"i\",2]]}}",
 		  "services", "{\"LogService\":[[\"i\",2]]}" },
 		{ "{" CORE ",\"other_services\":{\"TestFileCacher\":[[\"h\",27501]],\"_X\":[]}}",
 		  "other_services", "{\"TestFileCacher\":[[\"h\",27501]]}" },
@@ -221,8 +230,8 @@ static void json_is_mapped_to_canonical(void **state)
 		  "contest_web_server.contest_admin_token", "\"x\"" },
 		{ "{" CORE ",\"stl_path\":\"\\u00e9\\n\\\"\\\\ \\ud83d\\ude00\"}",
 		  "contest_web_server.stl_path", "\"\xc3\xa9\\n\\\"\\\\ \xf0\x9f\x98\x80\"" },
-		{ "\xef\xbb\xbf {" CORE ",\"printer\":\"p\"}", "printing_service.printer",
-		  "\"p\"" },
+		{ "{" CORE ",\"trusted_sandbox_max_time_s\":Infinity}",
+		  "sandbox.trusted_sandbox_max_time_s", "{\"$float\":\"inf\"}" },
 		{ " \r\n\t{ " CORE
 		  " , \"a\" : [ ] , \"b\" : { } , \"c\" : [ [ ] , { } ] , \"d\" : true } \n",
 		  "global", "{\"a\":[],\"b\":{},\"c\":[[],{}],\"d\":true}" },
@@ -239,7 +248,8 @@ static void json_is_mapped_to_canonical(void **state)
 static void json_values_know_their_lines(void **state)
 {
 	static const char text[] =
-		"{\"_help\": \"two\nlines\",\n\"x\": null,\n\"core_services\":\n{\"LogService\": "
+		"{" OTHER
+		"\"_help\": \"two\",\n\n\"x\": null,\n\"core_services\":\n{\"LogService\": "
 		"[\n"
 		"[\"h\", 1], [\"h\",\n2]]},\n\"debug\": true}";
 	CLEAN(value) struct value *document = parse(text, CMS_FORMAT_JSON);
@@ -261,7 +271,7 @@ static void toml_of_2025_is_mapped_like_json(void **state)
 		"database = \"x\"\nadmin_listen_port = 80\nfoo = 1\n[core_services]\nWorker = "
 		"[[\"h\", 1]]\n"
 		"_Checker = [[\"h\", 2]]\n[other_services]\n";
-	CLEAN(value) struct value *document = parse(text, CMS_FORMAT_TOML);
+	CLEAN(value) struct value *document = parse(text, CMS_FORMAT_FLAT_TOML);
 
 	(void)state;
 	assert_json(document,
@@ -292,17 +302,26 @@ static void broken_files_are_refused_with_a_place(void **state)
 		const char *message; /* its beginning */
 	} rows[] = {
 		{ "{\n\"a\": 1,\n}", "line 3, column 1: not valid JSON" },
-		{ "{} x", "line 1, column 4: not valid JSON" },
-		{ "{\n  \"a\": 01}", "line 2, column 8: '01' is not a number in JSON" },
-		{ "{\"a\": 1.}", "line 1, column 7: '1.' is not a number" },
-		{ "{\"a\": 9223372036854775808}",
-		  "line 1, column 7: the number 9223372036854775808 does not fit" },
-		{ "{\"a\": 1e999}", "line 1, column 7: the number 1e999 is too large" },
-		{ "{\"a\": [1,\n null]}", "line 2, column 2: null inside a list" },
-		{ "{\"a\": \"\\u0000\"}",
-		  "line 1, column 8: a text may not hold the character NUL" },
-		{ "{\"a\\u0000\": 1}", "line 1, column 4: a text may not hold" },
-		{ "{\"a\":\n\"\xff\"}", "line 2, column 2: not UTF-8" },
+		{ "\xef\xbb\xbf{" CORE "}",
+		  "line 1, column 1: the file begins with a byte order mark" },
+		{ "\xef\xbb\xbf" SERVICES,
+		  "line 1, column 1: the file begins with a byte order mark" },
+		{ "{\"core_services\":{\"A\":[[\"h\",1]]}}",
+		  "the table 'other_services' is missing" },
+		{ "[core_services]\nA=[[\"h\",1]]", "the table 'other_services' is missing" },
+		{ "{" CORE ",\n\"keep_sandbox\":null}",
+		  "line 2: keep_sandbox is null, CMS wants a boolean" },
+		{ "{" OTHER "\n\"core_services\":null}",
+		  "line 2: core_services is null, CMS wants" },
+		{ "{" CORE ",\"other_services\":null}", "line 1: other_services is null" },
+		{ "{" OTHER "\"core_services\":{\"A\":[[\"h\",1]],\n\"B\":null}}",
+		  "line 2: a service is null, CMS wants a list" },
+		{ "{\"username\":\"u\",\n\"http_port\":8890}",
+		  "line 1: 'username' is a key of the ranking's file" },
+		{ "log_dir='x'\nbind_address=''\n",
+		  "line 2: 'bind_address' is a key of the ranking's" },
+		{ SERVICES "[core_services]\nLogService=[]\n[other_services]\n",
+		  "line 3: both 'core_services'" },
 		{ "{}", "the table 'services' ('core_services' in cms.conf) is missing" },
 		{ "{\"core_services\": {}}", "line 1: 'services' lists no service" },
 		{ "{\"core_services\": {\"_A\": []}}", "line 1: 'services' lists no service" },
@@ -458,6 +477,43 @@ static void toml_is_written_without_what_ended(void **state)
 		"\"sandbox\":{\"trusted_sandbox_max_time_s\":10.0},\"telegram_bot\":{}}");
 }
 
+static void flat_toml_is_written_flat(void **state)
+{
+	static const char expected[] = "cmsuser = \"u\"\n"
+				       "database = \"x\"\n"
+				       "trusted_sandbox_max_time_s = 10.0\n"
+				       "contest_admin_token = \"t\"\n"
+				       "paper_size = \"A4\"\n"
+				       "mine = 1\n"
+				       "when = 2026-11-22\n"
+				       "\n[core_services]\n"
+				       "LogService = [[\"h\", 1]]\n"
+				       "PrintingService = [[\"h\", 2]]\n"
+				       "\n[other_services]\n"
+				       "TestFileCacher = []\n";
+	CLEAN(value) struct value *document = parse(written_from, CMS_FORMAT_TOML);
+	CLEAN(str) char *text = cms_file_write(document, CMS_FORMAT_FLAT_TOML);
+
+	(void)state;
+	assert_string_equal(text, expected);
+}
+
+/* They would be comments there, and come back as nothing. */
+static void flat_formats_have_no_names_of_comments(void **state)
+{
+	static const enum cms_format flat[] = { CMS_FORMAT_JSON, CMS_FORMAT_FLAT_TOML };
+	CLEAN(value)
+	struct value *document = parse(SERVICES "_A = []\n[global]\n_x = 1\n", CMS_FORMAT_TOML);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(flat); i++) {
+		CLEAN(str) char *text = cms_file_write(document, flat[i]);
+
+		assert_null(strstr(text, "_A"));
+		assert_null(strstr(text, "_x"));
+	}
+}
+
 static void other_services_are_always_in_json(void **state)
 {
 	CLEAN(value) struct value *document = parse(SERVICES, CMS_FORMAT_TOML);
@@ -477,6 +533,9 @@ static void formats_have_names(void **state)
 	assert_string_equal(cms_format_file(CMS_FORMAT_TOML), "cms.toml");
 	assert_int_equal(cms_format_parse("json", &format), 0);
 	assert_int_equal(format, CMS_FORMAT_JSON);
+	assert_string_equal(cms_format_file(CMS_FORMAT_FLAT_TOML), "cms.toml");
+	assert_int_equal(cms_format_parse("flat-toml", &format), 0);
+	assert_int_equal(format, CMS_FORMAT_FLAT_TOML);
 	assert_int_equal(cms_format_parse("yaml", &format), -EINVAL);
 }
 
@@ -495,6 +554,8 @@ int main(void)
 		cmocka_unit_test(text_need_not_be_terminated),
 		cmocka_unit_test(json_is_written_flat),
 		cmocka_unit_test(toml_is_written_without_what_ended),
+		cmocka_unit_test(flat_toml_is_written_flat),
+		cmocka_unit_test(flat_formats_have_no_names_of_comments),
 		cmocka_unit_test(other_services_are_always_in_json),
 		cmocka_unit_test(formats_have_names),
 	};

@@ -122,12 +122,14 @@ static void formats_are_those_of_the_facts(void **state)
 		const struct config_key *key = config_key_at(i);
 		if (str_starts(key->path, "ranking.") || str_starts(key->path, "services."))
 			continue;
-		if (key->in_toml != (json_get(json_get(facts, "toml"), key->path) != NULL))
-			fail_msg("%s: in_toml is %d, the facts say otherwise", key->path,
-				 key->in_toml);
-		if (key->in_json != (key->flat && json_get(json_get(facts, "json"), key->flat)))
-			fail_msg("%s: in_json is %d, the facts say otherwise", key->path,
-				 key->in_json);
+		if (config_key_is_in(key, CMS_FORMAT_TOML) !=
+		    (json_get(json_get(facts, "toml"), key->path) != NULL))
+			fail_msg("%s: TOML is %d, the facts say otherwise", key->path,
+				 config_key_is_in(key, CMS_FORMAT_TOML));
+		if (config_key_is_in(key, CMS_FORMAT_JSON) !=
+		    (key->flat && json_get(json_get(facts, "json"), key->flat)))
+			fail_msg("%s: JSON is %d, the facts say otherwise", key->path,
+				 config_key_is_in(key, CMS_FORMAT_JSON));
 	}
 }
 
@@ -282,6 +284,16 @@ static void secrets_are_masked(void **state)
 		{ "contest_web_server.contest_admin_token", "[\"x\"]", "\"***\"" },
 		{ "worker.keep_sandbox", "true", "true" },
 		{ "some.unknown", "\"x\"", "\"x\"" },
+		/* Misspelt ones, and those in a list of tables. */
+		{ "web_server.secret_kye", "\"x\"", "\"***\"" },
+		{ "global.secert_key", "\"x\"", "\"***\"" },
+		{ "databse.ulr", "\"postgresql://u:pw@h/db\"", "\"***\"" },
+		{ "ranking.pasword", "\"x\"", "\"***\"" },
+		{ "telegram_bot.token", "\"x\"", "\"***\"" },
+		{ "proxy_service.ranking", "[\"http://a:pw@h/\"]", "[\"***\"]" },
+		{ "web_server", "[{\"secret_key\":\"x\"}]", "[{\"secret_key\":\"***\"}]" },
+		{ "global.temp_dri", "\"/tmp\"", "\"/tmp\"" },
+		{ "web_server.secret_kye", "7", "7" },
 		{ "telegram_bot", "{\"bot_token\":\"x\",\"chat_id\":\"7\"}",
 		  "{\"bot_token\":\"***\",\"chat_id\":\"7\"}" },
 		{ "",

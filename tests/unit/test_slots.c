@@ -70,6 +70,7 @@ static void bad_json_is_refused_with_its_place(void **state)
 		{ "{\"Worker\":[{\"host\":\"a b\",\"port\":1}]}", "host is malformed" },
 		{ "{\"ContestWebServer\":[{\"node\":\"a\",\"port\":1,\"http\":\"x\"}]}",
 		  "HTTP port" },
+		{ "{\"Worker\":[],\"Worker\":[]}", "Worker stands there twice" },
 		{ "[]", "not an object" },
 	};
 

@@ -15,6 +15,7 @@
 #include "cmsnode/base/buf.h"
 #include "cmsnode/base/err.h"
 #include "cmsnode/base/mem.h"
+#include "cmsnode/base/str.h"
 #include "cmsnode/config/document.h"
 #include "cmsnode/config/toml.h"
 
@@ -157,6 +158,10 @@ static const struct {
 	{ "a=localhost",
 	  "line 1, column 3: expected a value, found localhost (a text needs quotes)" },
 	{ "a=01", "line 1, column 3: expected a value: 01 is no number" },
+	{ "a=[ # \x01\n]", "line 1, column 7: expected the end of the comment" },
+	{ "a=[1 # \x01\n]", "line 1, column 8: expected the end of the comment" },
+	{ "a=[1, # \x01\n]", "line 1, column 9: expected the end of the comment" },
+	{ "\"\\q\"=1", "line 1, column 2: unknown escape sequence" },
 	{ "a=1__0", "line 1, column 3: expected a value: 1__0 is no number" },
 	{ "a=0x_1", "line 1, column 3: expected a value: 0x_1 is no number" },
 	{ "a=+0x1", "line 1, column 3: expected a value: +0x1 is no number" },
@@ -327,35 +332,62 @@ static void test_depth(void **state)
 		assert_int_equal(parse_nested(nests[i].start, nests[i].before, nests[i].middle,
 					      nests[i].after, nests[i].most + 1, &err),
 				 -E2BIG);
-		assert_non_null(strstr(err.msg, "nested more than 64 deep"));
+		assert_true(str_starts(err.msg, "line 1, column ") ||
+			    str_starts(err.msg, "line 2, column "));
+		assert_non_null(
+			strstr(err.msg, ": arrays and tables are nested more than 64 deep"));
 		assert_int_equal(parse_nested(nests[i].start, nests[i].before, nests[i].middle,
 					      nests[i].after, 50000, &err),
 				 -E2BIG);
 	}
 }
 
-static int parse_keys(int keys, struct value **ret, struct err *err)
+static int parse_keys(const char *before, const char *after, int keys, struct value **ret,
+		      struct err *err)
 {
 	CLEAN(buf) struct buf text = BUF_INIT(0);
 
 	for (int i = 0; i < keys; i++)
-		(void)buf_addf(&text, "k%d=%d\n", i, i);
+		(void)buf_addf(&text, "%sk%d%s\n", before, i, after);
 	return toml_parse(buf_str(&text), text.len, ret, err);
+}
+
+static void test_keys_of_all_kinds(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *before, *after;
+		int lines; /* that the ceiling allows */
+		const char *message;
+	} rows[] = {
+		{ "", "=1", TOML_MAX_KEYS, "line 200001, column 1: more than 200000 keys" },
+		{ "", ".a=1", TOML_MAX_KEYS / 2, "line 100001, column 1: more than 200000 keys" },
+		{ "[", "]", TOML_MAX_KEYS, "line 200001, column 2: more than 200000 keys" },
+		{ "[[", "]]", TOML_MAX_KEYS, "line 200001, column 3: more than 200000 keys" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct value *none = NULL;
+		struct err err = { 0 };
+
+		assert_int_equal(
+			parse_keys(rows[i].before, rows[i].after, rows[i].lines + 1, &none, &err),
+			-E2BIG);
+		assert_null(none);
+		assert_string_equal(err.msg, rows[i].message);
+	}
 }
 
 static void test_keys(void **state)
 {
 	(void)state;
 	CLEAN(value) struct value *value = NULL;
-	struct value *none = NULL;
 	struct err err = { 0 };
 
-	assert_int_equal(parse_keys(TOML_MAX_KEYS, &value, &err), 0);
+	assert_int_equal(parse_keys("", "=7", TOML_MAX_KEYS, &value, &err), 0);
 	assert_int_equal(value->table.len, TOML_MAX_KEYS);
-	assert_int_equal(value_get_int(value, "k199999", -1), 199999);
+	assert_int_equal(value_get_int(value, "k199999", -1), 7);
 	assert_null(value_get(value, "k200000"));
-	assert_int_equal(parse_keys(TOML_MAX_KEYS + 1, &none, &err), -E2BIG);
-	assert_string_equal(err.msg, "line 200001, column 1: more than 200000 keys");
 }
 
 static void test_size(void **state)
@@ -539,6 +571,7 @@ int main(void)
 		cmocka_unit_test(test_lines),
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_keys_of_all_kinds),
 		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_writes),
 		cmocka_unit_test(test_long_names_are_not_repeated),

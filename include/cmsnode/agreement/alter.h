@@ -47,6 +47,7 @@ struct edit {
 struct edits {
 	struct edit *items;
 	size_t len, cap;
+	bool at_once;	/* units that otherwise take turns may restart together for it */
 };
 
 void edits_fini(struct edits *edits);

@@ -94,6 +94,7 @@ struct generation_meta {
 	char *reason;		/* a sentence */
 	struct str_list changes;	/* paths that an operator's edit changed, the first few */
 	int64_t created_at;	/* epoch seconds */
+	bool at_once;		/* ContestWebServers may restart all together for it */
 	int64_t schema;
 	int64_t entries;
 	char digest[65];

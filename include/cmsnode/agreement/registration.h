@@ -15,6 +15,7 @@
 
 struct err;
 struct store_kv;
+struct store_kvs;
 
 #define REGISTRATION_SCHEMA 1	/* of generations that this program can write */
 
@@ -72,7 +73,15 @@ void registrations_put(struct registrations *registrations, struct registration 
 /* false: there was none */
 bool registrations_remove(struct registrations *registrations, const char *id);
 
+/* Puts all that stand below the folder ("/cms/nodes/"); malformed ones are left out. */
+void registrations_read(const struct store_kvs *kvs, const char *folder,
+			struct registrations *ret);
+
 void registrations_fini(struct registrations *registrations);
+static inline void clean_registrations(struct registrations *registrations)
+{
+	registrations_fini(registrations);
+}
 
 /*
  * What (epoch, sequence, digest) the newest of them has applied: the registration, or NULL if none

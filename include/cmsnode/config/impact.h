@@ -12,12 +12,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cmsnode/config/cms_file.h"
+
+struct config_key;
+struct impact;
+struct str_list;
 struct value;
 
 /*
- * Must the running unit (service, shard), which read `old`, restart to act
- * rightly on `new`? *ret_why (may be NULL; caller frees) gets the first reason,
- * such as "database.url changed", or NULL. Rules:
+ * What the step from `old` to `new`, both as rendered, means to whoever read `old`; in files of the
+ * format, because 1.6 (cms.toml) has no PrintingService, and keys of other versions only are not
+ * written into a file. Copies what it needs. Rules:
  * - a key that differs (other than services.*, contest_web_server.listen_*)
  *   concerns its readers; an unknown key concerns every service;
  * - contest_web_server.listen_address/listen_port: ContestWebServer k only if
@@ -33,18 +38,24 @@ struct value;
  * - a unit whose own entry is gone is to be stopped, not restarted: its own
  *   removal is no reason here.
  */
-bool impact_must_restart(const char *service, int shard, const struct value *old,
-			 const struct value *new, char **ret_why);
+struct impact *impact_new(enum cms_format format, const struct value *old, const struct value *new);
+void impact_free(struct impact *impact);	/* NULL is fine */
+static inline void clean_impact(struct impact **impact)
+{
+	impact_free(*impact);
+}
 
-/* What a change of one entry of `services` does; sets of catalogue bits as in keys.h. */
-struct impact_row {
-	uint32_t on_add;
-	uint32_t on_remove;
-	uint32_t on_address_change;
-	bool self_on_address_change;	/* the moved shard itself must restart */
-};
+/*
+ * Must the running unit restart to act rightly on the new document? *ret_why (may be NULL; caller
+ * frees) gets the first reason, such as "database.url changed", or NULL. A look at each change, so
+ * one impact serves thousands of units.
+ */
+bool impact_restarts(const struct impact *impact, const char *service, int shard, char **ret_why);
 
-/* The row of a service (enum catalogue_index). */
-const struct impact_row *impact_row_at(int index);
+/* Paths of changed keys that we do not know: they are the reason why every service restarts. */
+const struct str_list *impact_unknown_keys(const struct impact *impact);
+
+/* Who must restart when the key changes in a file of that format, as bits (keys.h). */
+uint32_t impact_readers(const struct config_key *key, enum cms_format format);
 
 #endif

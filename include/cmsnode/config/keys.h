@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cmsnode/config/cms_file.h"
 #include "cmsnode/config/document.h"
 
 struct config_key {
@@ -20,10 +21,9 @@ struct config_key {
 	const char *flat;	/* name in cms.conf or cms.ranking.conf, NULL if it never had one */
 	enum value_type type;	/* for VALUE_ARRAY: of what, in `item` */
 	enum value_type item;
-	bool in_toml;		/* CMS 1.6's cms.toml knows it (else only older versions do) */
-	/* CMS 1.2 to 1.5 know it; flat TOML of 2025 may have had `flat` even if not. */
-	bool in_json;
-	bool nullable;		/* null is legal in cms.conf; CMS 1.5 may want it there */
+	unsigned int formats;	/* bits 1 << enum cms_format: known to a CMS that reads it */
+	bool nullable;		/* null is legal in cms.conf, and the same as absent */
+	bool null_written;	/* nullable, and CMS 1.5 wants it in cms.conf even so */
 	bool secret;		/* masked in every output but reveal and export */
 	bool url;		/* a secret URL or list of them: only the password is masked */
 	/* Who must restart when it changes: bits (1 << catalogue index), or CONFIG_KEY_ALL. */
@@ -34,6 +34,12 @@ struct config_key {
 
 const struct config_key *config_key_find(const char *path);		/* NULL if unknown */
 const struct config_key *config_key_find_flat(const char *flat);	/* by name in cms.conf */
+static inline bool config_key_is_in(const struct config_key *key, enum cms_format format)
+{
+	return key->formats & 1U << format;
+}
+/* Does it stand in the main file, with a flat name? */
+bool config_key_is_flat(const struct config_key *key);
 size_t config_key_count(void);
 const struct config_key *config_key_at(size_t i);
 
@@ -54,8 +60,9 @@ const char *config_key_canonical(const char *path_or_flat);
  * The value with secrets replaced: a password inside a URL (database.url,
  * proxy_service.rankings) becomes "***", other secrets become "***" whole, as
  * does a URL that is none. `path` may be a flat name too. A table (path
- * "database", or "" for a whole document) is masked member by member. Unknown
- * paths are returned as clones. The caller frees.
+ * "database", or "" for a whole document) is masked member by member, also in a
+ * list. Texts under an unknown path are masked whole if a secret's name is the
+ * nearest known one ("secret_kye"), else cloned. The caller frees.
  */
 struct value *config_mask(const char *path, const struct value *value);
 

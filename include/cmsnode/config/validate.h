@@ -39,7 +39,7 @@ void findings_add(struct findings *findings, bool is_error, const char *key, con
 
 /* Where the document will be used, as far as it is known. */
 struct validate_context {
-	enum cms_format format;	/* who reads it: TOML = CMS 1.6, JSON = 1.2 to 1.5 */
+	enum cms_format format;	/* who reads it */
 	bool cluster;		/* several machines, so that loopback means another one on each */
 	/* this machine's ip_local_port_range; both 0 = not known */
 	int ephemeral_first, ephemeral_last;
@@ -55,15 +55,22 @@ struct validate_context {
  * Errors: required keys (database.url), types of known keys, mandatory services (LogService,
  * EvaluationService, ScoringService), a services table of the wrong shape, singletons with several
  * shards, two RPC ports equal on a host, ports out of range, listen lists shorter than the shards,
- * Worker shards equal modulo 64 (cms.conf: 100) on a host, rankings without ProxyService, a printer
- * without PrintingService (cms.conf), half a table telegram_bot, a PrometheusExporter without
- * its keys (cms.conf), secret_key, psycopg2 URL, a ranking without buffer or certificate.
+ * Worker shards equal modulo 64 (flat: 100) on a host, rankings without ProxyService, a printer
+ * without PrintingService (flat), half a table telegram_bot, a PrometheusExporter without
+ * its keys (cms.conf), secret_key, psycopg2 URL, a ranking without buffer, certificate or any port.
  * Warnings: unknown keys with the nearest known one, published sample secrets, ports of the
  * ephemeral range, one host spelt in two ways, loopback in a cluster, names that mean loopback
  * here, an HTTP port that another service has.
  */
 void config_validate(const struct value *document, const struct validate_context *context,
 		     struct findings *findings);
+
+/* The same for the table "ranking" alone, as ranking_file_parse() gives it. */
+void config_validate_ranking(const struct value *ranking, const struct validate_context *context,
+			     struct findings *findings);
+
+/* Two Workers of one machine whose shards are equal modulo this share isolate's sandboxes. */
+size_t config_worker_boxes(enum cms_format format);
 
 /* web_server.secret_key as CMS's sample files ship it, so that everybody knows it. */
 bool config_secret_is_published(const char *secret_key);

@@ -31,7 +31,8 @@ struct options {
 	struct str_list roles;		/* as given, checked: "core", "worker:2", "Checker", ... */
 	char *contest;			/* "ALL" or digits */
 	char *cms_bin;			/* NULL = look on PATH */
-	char *cms_format;		/* "auto", "toml", "json" */
+	char *cms_format;		/* "auto", "toml", "json", "flat-toml" */
+	char *seed_ranking;
 	char *seed_config;
 	char *node_id;
 	char *instance;

@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "cmsnode/topology/catalogue.h"
+
 struct cJSON;
 struct generation;
 struct interfaces;
@@ -52,6 +54,11 @@ struct derivation {
 
 void derivation_fini(struct derivation *derivation);
 void derive(const struct derive_question *question, struct derivation *ret);
+
+/* derive() for one slot, which is there. *ret is overwritten; the caller ends it. */
+void derive_one(const struct derive_question *question, enum catalogue_index service, size_t shard,
+		struct derived_slot *ret);
+void derived_slot_fini(struct derived_slot *slot);
 
 /* Hosts of static slots that need a look-up (no duplicates). */
 void derive_static_hosts(const struct generation *generation, struct str_list *ret);

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An agreed generation becomes files, and what runs here. A unit that runs with
+ * an older one restarts only if what it reads has changed. Must never touch a
+ * unit for a generation that was refused.
+ */
+#include "node_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmsnode/agreement/agreement.h"
+#include "cmsnode/agreement/agreement_driver.h"
+#include "cmsnode/base/err.h"
+#include "cmsnode/base/file.h"
+#include "cmsnode/base/log.h"
+#include "cmsnode/base/mem.h"
+#include "cmsnode/base/str.h"
+#include "cmsnode/config/document.h"
+#include "cmsnode/config/impact.h"
+#include "cmsnode/config/ranking_file.h"
+#include "cmsnode/config/rendered_files.h"
+#include "cmsnode/config/validate.h"
+#include "cmsnode/daemon/options.h"
+#include "cmsnode/daemon/seed.h"
+#include "cmsnode/network/netlink.h"
+#include "cmsnode/supervision/supervisor.h"
+#include "cmsnode/topology/plan.h"
+#include "cmsnode/topology/resolver.h"
+
+#define APPLY_AGAIN_S 5.0
+
+const struct generation *node_agreed(const struct node *node)
+{
+	return node->driver ? agreement_agreed(agreement_driver_agreement(node->driver)) : NULL;
+}
+
+static struct rendered *find_rendered(struct node *node, const char *generation)
+{
+	for (size_t i = 0; generation && i < node->rendered_len; i++)
+		if (strcmp(node->rendered[i].generation, generation) == 0)
+			return &node->rendered[i];
+	return NULL;
+}
+
+static const struct rendered *newest_rendered(const struct node *node)
+{
+	return node->rendered_len ? &node->rendered[node->rendered_len - 1] : NULL;
+}
+
+/* Forgets documents and files that neither the newest generation nor a running unit needs. */
+static void sweep_rendered(struct node *node)
+{
+	CLEAN(str_list) struct str_list keep = { 0 };
+	size_t kept = 0;
+
+	if (!node->rendered_len)
+		return;
+	str_list_add(&keep, newest_rendered(node)->generation);
+	for (size_t i = 0; i < supervisor_count(node->supervisor); i++) {
+		struct unit_status unit;
+
+		supervisor_status(node->supervisor, i, &unit);
+		if (unit.generation && !str_list_has(&keep, unit.generation))
+			str_list_add(&keep, unit.generation);
+	}
+	for (size_t i = 0; i < node->rendered_len; i++) {
+		if (str_list_has(&keep, node->rendered[i].generation)) {
+			node->rendered[kept++] = node->rendered[i];
+		} else {
+			free(node->rendered[i].generation);
+			value_free(node->rendered[i].document);
+		}
+	}
+	node->rendered_len = kept;
+	rendered_files_sweep(node->files_dir, &keep);
+}
+
+static int check_document(const struct value *document, enum cms_format format, struct err *err)
+{
+	const struct validate_context context = { .format = format };
+	CLEAN(findings) struct findings findings = { 0 };
+
+	config_validate(document, &context, &findings);
+	for (size_t i = 0; i < findings.len; i++) {
+		if (findings.items[i].is_error)
+			return err_set(err, ERR_CONFIG, "%s: %s", findings.items[i].key,
+				       findings.items[i].text);
+		log_warning("config", "%s: %s", findings.items[i].key, findings.items[i].text);
+	}
+	return 0;
+}
+
+static int write_files(struct node *node, const struct generation *generation,
+		       const struct value *document, struct err *err)
+{
+	CLEAN(str) char *text = cms_file_write(document, node->format);
+	CLEAN(str)
+	char *ranking = ranking_file_write(value_get(document, "ranking"), node->format);
+	const struct rendered_file files[] = { { cms_format_file(node->format), text },
+					       { ranking_file_name(node->format), ranking } };
+	const gid_t gid = node->user.drop ? node->user.gid : (gid_t)-1;
+
+	return rendered_files_write(node->files_dir, generation->name, files, ARRAY_LEN(files), gid,
+				    err);
+}
+
+static enum cms_format format_here(const struct node *node, const struct generation *generation)
+{
+	enum cms_format format;
+
+	return cms_format_parse(node->options->cms_format, &format) == 0 ? format :
+									   generation->meta.format;
+}
+
+/* In standalone FILE is the configuration: what was changed by command is written back to it. */
+static void write_operators_file(struct node *node, const struct generation *generation)
+{
+	struct err err;
+
+	if (value_equal(generation->cms, node->seed->cms))
+		return;
+	const struct rendered *newest = newest_rendered(node);
+	CLEAN(str) char *text = cms_file_write(newest->document, generation->meta.format);
+
+	if (file_replace(node->options->standalone, text, &err) < 0) {
+		log_error("config", "the change is in force but lost at the next start: %s",
+			  err.msg);
+		return;
+	}
+	log_info("config", "%s rewritten", node->options->standalone);
+	generation_free(node->seed);
+	node->seed = generation_clone(generation);
+	(void)seed_digest(node->options, node->seed_digest, NULL);
+}
+
+void node_apply(struct node *node)
+{
+	const struct generation *generation = node_agreed(node);
+	CLEAN(value) struct value *document = generation_render(generation);
+	struct err err = { 0 };
+
+	node->format = format_here(node, generation);
+	int r = check_document(document, node->format, &err);
+	if (r == 0)
+		r = write_files(node, generation, document, &err);
+	free(node->refused);
+	node->refused = r < 0 ? xasprintf("%s: %s", generation->name, err.msg) : NULL;
+	/* A full disk may be emptied; a configuration that CMS would refuse stays so. */
+	node->apply_again = r < 0 && r != ERR_CONFIG;
+	if (r < 0) {
+		log_error("config", "%s is refused, what runs goes on: %s%s", generation->name,
+			  err.msg, node->apply_again ? ", retrying in 5 s" : "");
+		if (node->apply_again)
+			node_settle(node, APPLY_AGAIN_S);
+		return;
+	}
+	GROW(node->rendered, node->rendered_len, node->rendered_cap);
+	node->rendered[node->rendered_len++] =
+		(struct rendered){ xstrdup(generation->name), steal(document) };
+	log_info("config", "following %s (sequence %" PRId64 ", by %s: %s)", generation->name,
+		 generation->sequence, generation->meta.author, generation->meta.reason);
+	node_derive(node);
+	sweep_rendered(node);
+	if (node->options->standalone)
+		write_operators_file(node, generation);
+}
+
+static struct unit_spec *find_spec(struct plan *plan, const struct unit_status *unit)
+{
+	for (size_t k = 0; k < plan->len; k++)
+		if (strcmp(plan->specs[k].service, unit->service) == 0 &&
+		    plan->specs[k].shard == unit->shard)
+			return &plan->specs[k];
+	return NULL;
+}
+
+/*
+ * A unit that runs with an older generation restarts only if CMS's reading habits say that it
+ * matters.
+ */
+static void mark_restarts(struct node *node, struct plan *plan)
+{
+	const struct rendered *newest = newest_rendered(node);
+	const struct rendered *compared = NULL; /* most units run with the same one */
+	CLEAN(impact) struct impact *impact = NULL;
+
+	node_pacing_begin(node);
+	for (size_t i = 0; i < supervisor_count(node->supervisor); i++) {
+		struct unit_status unit;
+		CLEAN(str) char *why = NULL;
+
+		supervisor_status(node->supervisor, i, &unit);
+		const struct rendered *started = find_rendered(node, unit.generation);
+		struct unit_spec *spec = find_spec(plan, &unit);
+
+		if (!spec || !started || started == newest)
+			continue;
+		if (started != compared) {
+			impact_free(impact);
+			impact = impact_new(node->format, started->document, newest->document);
+			compared = started;
+		}
+		if (!impact_restarts(impact, unit.service, unit.shard, &why) ||
+		    !node_pacing_allows(node, &unit))
+			continue;
+		spec->must_restart = true;
+		/* One that is being stopped for this already was told of before. */
+		if (unit.state != UNIT_STOPPING)
+			log_info("topology", "%s,%d restarts: %s", unit.service, unit.shard,
+				 why ? why : "changed");
+	}
+	node_pacing_end(node);
+}
+
+void node_derive(struct node *node)
+{
+	const struct rendered *newest = newest_rendered(node);
+	if (!newest || node->stopping)
+		return;
+	const struct generation *generation = node_agreed(node);
+	const struct agreement *agreement = agreement_driver_agreement(node->driver);
+
+	/* A refused generation changes nothing here, not even who runs what. */
+	if (strcmp(newest->generation, generation->name) != 0)
+		return;
+	const struct derive_question question = { .generation = generation,
+						  .self = &node->self,
+						  .registrations =
+							  agreement_registrations(agreement),
+						  .interfaces = netlink_snapshot(node->netlink),
+						  .hosts = resolver_answers(node->resolver),
+						  .standalone = node->options->standalone };
+
+	derive(&question, &node->derivation);
+	CLEAN(str) char *path = rendered_files_path(node->files_dir, newest->generation,
+						    cms_format_file(node->format));
+	CLEAN(str) char *ranking = rendered_files_path(node->files_dir, newest->generation,
+						       ranking_file_name(node->format));
+	const struct plan_settings settings = { .cms_bin = node->cms_bin,
+						.contest = node->options->contest,
+						.generation = newest->generation,
+						.config_path = path,
+						.ranking_path = ranking,
+						.home = node->user.home,
+						.user = node->user.name,
+						.env = &node->options->env };
+	struct plan plan = { 0 };
+
+	plan_make(&node->derivation, &settings, &plan);
+	mark_restarts(node, &plan);
+	node_serve_rpc(node);
+	supervisor_apply(node->supervisor, plan.specs, plan.len);
+	plan_fini(&plan);
+}
