@@ -977,7 +977,7 @@ static void test_captured_errors(void **state)
 		{ "auth_range_no_token", STORE_REFUSED, STORE_TROUBLE_DENIED },
 		{ "auth_wrong_password", STORE_REFUSED, STORE_TROUBLE_DENIED },
 		{ "auth_txn_denied", STORE_REFUSED, STORE_TROUBLE_DENIED },
-		{ "auth_range_bad_token", STORE_UNKNOWN, STORE_TROUBLE_DENIED },
+		{ "auth_range_bad_token", STORE_REFUSED, STORE_TROUBLE_DENIED },
 		{ "err_404", STORE_UNKNOWN, STORE_TROUBLE_OTHER },
 		{ "err_404_root", STORE_UNKNOWN, STORE_TROUBLE_OTHER },
 		{ "err_get_method", STORE_UNKNOWN, STORE_TROUBLE_OTHER },
