@@ -217,8 +217,11 @@ static int import_slots(const struct importing *importing)
 
 	if (r < 0)
 		r = importing->err->code = ERR_CONFIG;
+	/* Rankings stand in no file: they follow from roles alone. */
 	for (int s = 0; r == 0 && s < CATALOGUE_COUNT; s++)
-		r = import_list(importing, (enum catalogue_index)s, &wanted.lists[s]);
+		r = !catalogue_at((enum catalogue_index)s)->listed ?
+			    0 :
+			    import_list(importing, (enum catalogue_index)s, &wanted.lists[s]);
 	slots_fini(&wanted);
 	return r;
 }

@@ -274,14 +274,33 @@ static void answer_peers(struct node *node)
 	node_socket_set_answer(node->node_socket, text);
 }
 
+static struct store *new_etcd_store(struct node *node, struct err *err)
+{
+	const struct options *options = node->options;
+	const struct etcd_settings settings = {
+		.endpoints = &options->etcd,
+		.cacert = options->etcd_cacert,
+		.cert = options->etcd_cert,
+		.key = options->etcd_key,
+		.user = options->etcd_user,
+		.password_file = options->etcd_password_file,
+	};
+
+	if (!str_starts(options->etcd.items[0], "https://") &&
+	    !node_endpoints_are_loopback(options))
+		log_warning("etcd", "it is reached without TLS: %s",
+			    options->etcd_user ?
+				    "the password goes over the network for all to read" :
+				    "whoever is on that network can change what this cluster runs");
+	return etcd_store_new(node->loop, &settings, err);
+}
+
 static void node_join(struct node *node)
 {
 	struct err err = { 0 };
 
-	const struct etcd_settings etcd = { .endpoints = &node->options->etcd };
-
 	node->store = node->options->standalone ? standalone_store_new(node->loop) :
-						  etcd_store_new(node->loop, &etcd, &err);
+						  new_etcd_store(node, &err);
 	if (!node->store) {
 		node_fail(node, ERR_USAGE, err.msg);
 		return;

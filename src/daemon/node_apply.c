@@ -19,6 +19,7 @@
 #include "cmsnode/base/str.h"
 #include "cmsnode/config/document.h"
 #include "cmsnode/config/impact.h"
+#include "cmsnode/config/ranking_file.h"
 #include "cmsnode/config/rendered_files.h"
 #include "cmsnode/config/validate.h"
 #include "cmsnode/daemon/options.h"
@@ -95,10 +96,14 @@ static int write_files(struct node *node, const struct generation *generation,
 		       const struct value *document, struct err *err)
 {
 	CLEAN(str) char *text = cms_file_write(document, node->format);
-	const struct rendered_file file = { cms_format_file(node->format), text };
+	CLEAN(str)
+	char *ranking = ranking_file_write(value_get(document, "ranking"), node->format);
+	const struct rendered_file files[] = { { cms_format_file(node->format), text },
+					       { ranking_file_name(node->format), ranking } };
 	const gid_t gid = node->user.drop ? node->user.gid : (gid_t)-1;
 
-	return rendered_files_write(node->files_dir, generation->name, &file, 1, gid, err);
+	return rendered_files_write(node->files_dir, generation->name, files, ARRAY_LEN(files), gid,
+				    err);
 }
 
 static enum cms_format format_here(const struct node *node, const struct generation *generation)
@@ -231,10 +236,13 @@ void node_derive(struct node *node)
 	derive(&question, &node->derivation);
 	CLEAN(str) char *path = rendered_files_path(node->files_dir, newest->generation,
 						    cms_format_file(node->format));
+	CLEAN(str) char *ranking = rendered_files_path(node->files_dir, newest->generation,
+						       ranking_file_name(node->format));
 	const struct plan_settings settings = { .cms_bin = node->cms_bin,
 						.contest = node->options->contest,
 						.generation = newest->generation,
 						.config_path = path,
+						.ranking_path = ranking,
 						.home = node->user.home,
 						.user = node->user.name,
 						.env = &node->options->env };

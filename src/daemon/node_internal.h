@@ -161,6 +161,12 @@ void control_config_history(struct node *node, struct control_request *request,
 void control_config_diff(struct node *node, struct control_request *request,
 			 const struct cJSON *body);
 
+/* "warnings": [{"key","text"}] of the findings. */
+enum control_findings { CONTROL_ALL, CONTROL_MAIN, CONTROL_RANKING };
+struct findings;
+void control_add_findings(struct cJSON *result, const struct findings *findings,
+			  enum control_findings which);
+
 /* The agreed generation, or NULL after having answered why there is none. */
 const struct generation *control_agreed(struct node *node, struct control_request *request);
 

@@ -73,14 +73,16 @@ static int check_word(const char *text, struct err *err)
 
 static int check_url(const char *text, struct err *err)
 {
-	static const char scheme[] = "http://";
+	static const char *const schemes[] = { "http://", "https://" };
+	const char *host = "";
 
-	if (str_starts(text, "https://"))
-		return err_set(err, ERR_USAGE, "'%s': https is not in this version, use http://",
+	for (size_t i = 0; i < ARRAY_LEN(schemes); i++)
+		if (str_starts(text, schemes[i]))
+			host = text + strlen(schemes[i]);
+	if (!*host || *host == '/')
+		return err_set(err, ERR_USAGE,
+			       "'%s' is not of the form http://HOST:PORT or https://HOST:PORT",
 			       text);
-	if (!str_starts(text, scheme) || !text[sizeof(scheme) - 1] ||
-	    text[sizeof(scheme) - 1] == '/')
-		return err_set(err, ERR_USAGE, "'%s' is not of the form http://HOST:PORT", text);
 	return check_word(text, err);
 }
 
@@ -173,8 +175,6 @@ static int check_role(const char *text, struct err *err)
 
 	if (role_parse(text, &name, &count, err) < 0)
 		return err_set(err, ERR_USAGE, "%s", err ? err->msg : "");
-	if (strcmp(name, "ranking") == 0 || strcmp(name, "RankingWebServer") == 0)
-		return err_set(err, ERR_USAGE, "role '%s': not in this version", name);
 	return 0;
 }
 
@@ -190,7 +190,15 @@ static const struct option table[] = {
 	{ "config", KIND_TEXT, MEMBER(config), "FILE", NULL, NULL,
 	  "settings file; /etc/cmsnoded.toml is read if it is there" },
 	{ "etcd", KIND_LIST, MEMBER(etcd), "URL[,URL...]", "http://127.0.0.1:2379", check_url,
-	  "etcd endpoints" },
+	  "etcd endpoints, all http:// or all https://" },
+	{ "etcd-cacert", KIND_TEXT, MEMBER(etcd_cacert), "FILE", NULL, NULL,
+	  "the CA of etcd's certificate (https://); else the system's CAs" },
+	{ "etcd-cert", KIND_TEXT, MEMBER(etcd_cert), "FILE", NULL, NULL,
+	  "this node's certificate for etcd (https://), with an empty CN" },
+	{ "etcd-key", KIND_TEXT, MEMBER(etcd_key), "FILE", NULL, NULL, "its key" },
+	{ "etcd-user", KIND_TEXT, MEMBER(etcd_user), "NAME", NULL, check_word, "user of etcd's" },
+	{ "etcd-password-file", KIND_TEXT, MEMBER(etcd_password_file), "FILE", NULL, NULL,
+	  "its first line is the user's password; read again when etcd wants it again" },
 	{ "prefix", KIND_TEXT, MEMBER(prefix), "KEY", "/cms", check_prefix,
 	  "key prefix of this cluster" },
 	{ "standalone", KIND_TEXT, MEMBER(standalone), "FILE", NULL, NULL,
@@ -207,7 +215,8 @@ static const struct option table[] = {
 	  "(as the seed or the agreed configuration)" },
 	{ "seed-config", KIND_TEXT, MEMBER(seed_config), "FILE", NULL, NULL,
 	  "initial configuration, used only if the cluster has none" },
-	LATER("seed-ranking"),
+	{ "seed-ranking", KIND_TEXT, MEMBER(seed_ranking), "FILE", NULL, NULL,
+	  "initial configuration of the rankings, with --seed-config" },
 	{ "node-id", KIND_TEXT, MEMBER(node_id), "ID", NULL, check_node_id,
 	  "identity of this node; else the saved one, else a random one that is saved" },
 	{ "instance", KIND_TEXT, MEMBER(instance), "NAME", NULL, check_node_id,
@@ -243,11 +252,6 @@ static const struct option table[] = {
 	{ "help", KIND_HELP, MEMBER(action), NULL, NULL, NULL, "print this text" },
 	{ "version", KIND_VERSION, MEMBER(action), NULL, NULL, NULL, "print the version" },
 
-	LATER("etcd-cacert"),
-	LATER("etcd-cert"),
-	LATER("etcd-key"),
-	LATER("etcd-user"),
-	LATER("etcd-password-file"),
 	LATER("zone"),
 	LATER("hosts-file"),
 	LATER("limit-nofile"),
@@ -826,6 +830,11 @@ static int check_standalone(struct reader *reader, struct err *err)
 		const char *name, *why;
 	} refused[] = {
 		{ "etcd", "a standalone node uses no etcd" },
+		{ "etcd-cacert", "a standalone node uses no etcd" },
+		{ "etcd-cert", "a standalone node uses no etcd" },
+		{ "etcd-key", "a standalone node uses no etcd" },
+		{ "etcd-user", "a standalone node uses no etcd" },
+		{ "etcd-password-file", "a standalone node uses no etcd" },
 		{ "seed-config",
 		  "a standalone node's configuration is its FILE, it needs no seed" },
 		{ "role", "a standalone node runs what its FILE lists for this machine" },
@@ -891,13 +900,54 @@ static int check_roles(struct reader *reader, struct err *err)
 	return 0;
 }
 
+static int misses(struct reader *reader, const char *name, const char *what, struct err *err)
+{
+	const struct option *option = find(name, strlen(name), SOURCE_ARGUMENT);
+	char where[512];
+
+	describe(reader, option, origin_of(reader, option), where, sizeof(where));
+	return err_set(err, ERR_USAGE, "%s %s", where, what);
+}
+
+/* Of --etcd and what goes with it. */
+static int check_etcd_security(struct reader *reader, struct err *err)
+{
+	const struct options *o = &reader->options;
+	const struct {
+		const char *name, *value, *partner_name, *partner;
+	} pairs[] = {
+		{ "etcd-cert", o->etcd_cert, "--etcd-key", o->etcd_key },
+		{ "etcd-key", o->etcd_key, "--etcd-cert", o->etcd_cert },
+		{ "etcd-user", o->etcd_user, "--etcd-password-file", o->etcd_password_file },
+		{ "etcd-password-file", o->etcd_password_file, "--etcd-user", o->etcd_user },
+	};
+	const bool tls = str_starts(o->etcd.items[0], "https://");
+
+	for (size_t i = 1; i < o->etcd.len; i++)
+		if (str_starts(o->etcd.items[i], "https://") != tls)
+			return misses(reader, "etcd", "must be all http:// or all https://", err);
+	for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+		CLEAN(str) char *what = xasprintf("needs %s, too", pairs[i].partner_name);
+
+		if (pairs[i].value && !pairs[i].partner)
+			return misses(reader, pairs[i].name, what, err);
+	}
+	if (!tls && o->etcd_cacert)
+		return misses(reader, "etcd-cacert", "is for https:// endpoints", err);
+	if (!tls && o->etcd_cert)
+		return misses(reader, "etcd-cert", "is for https:// endpoints", err);
+	return 0;
+}
+
 static int check_etcd(struct reader *reader, struct err *err)
 {
 	const struct option *option = find("etcd", strlen("etcd"), SOURCE_ARGUMENT);
 	char where[512];
 
-	if (reader->options.standalone || reader->options.etcd.len)
+	if (reader->options.standalone)
 		return 0;
+	if (reader->options.etcd.len)
+		return check_etcd_security(reader, err);
 	describe(reader, option, origin_of(reader, option), where, sizeof(where));
 	return err_set(err, ERR_USAGE, "%s: at least one URL is needed (or --standalone FILE)",
 		       where);

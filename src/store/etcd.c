@@ -26,6 +26,7 @@ static void etcd_destroy(struct etcd_store *etcd)
 {
 	etcd_calls_fini(etcd);
 	etcd_watch_free(etcd->watch);
+	etcd_auth_fini(etcd);
 	etcd_endpoints_fini(etcd);
 	etcd_http_fini(etcd);
 	free(etcd);
@@ -100,12 +101,15 @@ struct store *etcd_store_new(struct ev_loop *loop, const struct etcd_settings *s
 
 	etcd->store.backend = &etcd_backend;
 	etcd->loop = loop;
-	etcd_http_init(etcd);
 	etcd_calls_init(etcd);
 	etcd->watch = etcd_watch_new(etcd);
-	if (etcd_endpoints_init(etcd, settings->endpoints, err) < 0) {
-		etcd_destroy(etcd);
-		return NULL;
-	}
-	return &etcd->store;
+	int r = etcd_endpoints_init(etcd, settings->endpoints, err);
+	if (r == 0)
+		r = etcd_http_init(etcd, settings, err);
+	if (r == 0)
+		r = etcd_auth_init(etcd, settings, err);
+	if (r == 0)
+		return &etcd->store;
+	etcd_destroy(etcd);
+	return NULL;
 }

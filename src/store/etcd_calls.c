@@ -25,6 +25,8 @@ struct etcd_call {
 	char *body;
 	uint64_t tried; /* bit per endpoint */
 	uint64_t tried_before; /* the last one */
+	unsigned int token; /* the serial of the one it was sent with */
+	bool token_renewed;
 	struct etcd_watch_mark mark; /* of the stream that this probe is to prove */
 	bool proves;
 	store_reply_fn *done;
@@ -90,7 +92,17 @@ static size_t endpoint_for_call(struct etcd_store *etcd, struct etcd_call *call)
 	return call->proves ? endpoint : etcd_endpoint_pick(etcd, call->tried);
 }
 
-enum start { STARTED, WAITS, NOWHERE };
+enum start { STARTED, WAITS, DENIED, NOWHERE };
+
+/* A lease is kept alive without a token, so that a new one can be waited for. */
+static enum start pass_gate(struct etcd_store *etcd, const struct etcd_call *call, size_t endpoint)
+{
+	const enum etcd_gate gate = etcd_auth_gate(etcd, endpoint);
+
+	if (gate == ETCD_GATE_OPEN || call->request->kind == STORE_LEASE_KEEPALIVE)
+		return STARTED;
+	return gate == ETCD_GATE_WAITS ? WAITS : DENIED;
+}
 
 static enum start start_call(struct etcd_store *etcd, struct etcd_call *call)
 {
@@ -99,11 +111,15 @@ static enum start start_call(struct etcd_store *etcd, struct etcd_call *call)
 		return NOWHERE;
 	if (!etcd_server_is_known(etcd, endpoint))
 		return WAITS;
+	const enum start start = pass_gate(etcd, call, endpoint);
+	if (start != STARTED)
+		return start;
 	/* Beside another one it needs a connection more, and the first proves the server. */
 	call->transfer.kept_only =
 		!etcd->endpoints.items[endpoint].fresh && etcd->calls.in_flight_len == 0;
 	etcd->endpoints.items[endpoint].fresh = false;
 	call->transfer.endpoint = endpoint;
+	call->token = etcd->auth.serial;
 	call->tried_before = call->tried;
 	call->tried = call->proves ? UINT64_MAX : call->tried | (uint64_t)1 << endpoint;
 	etcd->calls.in_flight[etcd->calls.in_flight_len++] = call;
@@ -125,14 +141,15 @@ static void queue_first(struct etcd_calls *calls, struct etcd_call *call)
 	calls->queue = call;
 }
 
-static struct etcd_call *take_first(struct etcd_calls *calls)
+/* *at is a call of the queue's. */
+static struct etcd_call *take(struct etcd_calls *calls, struct etcd_call **at)
 {
-	struct etcd_call *call = calls->queue;
+	struct etcd_call *call = *at;
 
-	calls->queue = call->next;
+	*at = call->next;
+	if (calls->queue_end == &call->next)
+		calls->queue_end = at;
 	call->next = NULL;
-	if (!calls->queue)
-		calls->queue_end = &calls->queue;
 	return call;
 }
 
@@ -161,28 +178,41 @@ static int64_t must_wait_ms(const struct etcd_calls *calls)
 	return wait_ms;
 }
 
+/* Not now: when one of those in flight ends, or is found to take long. */
+static bool must_wait(struct etcd_store *etcd)
+{
+	const int64_t wait_ms = must_wait_ms(&etcd->calls);
+
+	if (wait_ms && wait_ms != INT64_MAX)
+		turn_in(etcd, (double)wait_ms / 1000.0);
+	return wait_ms;
+}
+
 void etcd_calls_start(struct etcd_store *etcd)
 {
-	while (etcd->calls.queue && !etcd->dying) {
-		const int64_t wait_ms = must_wait_ms(&etcd->calls);
+	struct etcd_calls *calls = &etcd->calls;
+	struct etcd_call **at = &calls->queue;
+	struct store_reply reply;
 
-		if (wait_ms) {
-			if (wait_ms != INT64_MAX)
-				turn_in(etcd, (double)wait_ms / 1000.0);
-			return;
-		}
-		struct etcd_call *call = take_first(&etcd->calls);
-		struct store_reply reply;
+	while (*at && !etcd->dying && !must_wait(etcd)) {
+		struct etcd_call *call = *at;
 
 		switch (start_call(etcd, call)) {
-		case STARTED:
-			break;
 		case WAITS:
-			queue_first(&etcd->calls, call);
-			return;
+			at = &call->next;
+			break;
+		case STARTED:
+			(void)take(calls, at);
+			break;
+		case DENIED:
+			reply = (struct store_reply){ 0 };
+			store_reply_fail(&reply, STORE_REFUSED, STORE_TROUBLE_DENIED, "%s",
+					 etcd->auth.denied);
+			finish_call(etcd, take(calls, at), &reply);
+			break;
 		case NOWHERE:
 			etcd_endpoints_unreachable(etcd, &reply);
-			finish_call(etcd, call, &reply);
+			finish_call(etcd, take(calls, at), &reply);
 			break;
 		}
 	}
@@ -260,13 +290,35 @@ static void blame_endpoint(struct etcd_store *etcd, struct etcd_call *call,
 			     end->delivered ? reply->text : end->text);
 }
 
-/* Nothing was done: the server is asked again, and then this begins anew. */
-static void ask_again(struct etcd_store *etcd, struct etcd_call *call)
+/* Nothing was done: it begins anew. */
+static void begin_again(struct etcd_store *etcd, struct etcd_call *call)
 {
-	etcd_server_forget(etcd, call->transfer.endpoint);
 	call->tried = call->tried_before;
 	forget_in_flight(etcd, call);
 	queue_first(&etcd->calls, call);
+}
+
+/* True if the call was refused for its token, and there will be a new one. */
+static bool judge_token(struct etcd_store *etcd, struct etcd_call *call,
+			const struct etcd_transfer_end *end, struct store_reply *reply)
+{
+	if (end->empty) {
+		etcd_auth_empty_answer(etcd, call->token);
+		return false;
+	}
+	if (end->delivered && end->http_status < 400)
+		etcd_auth_answer(etcd);
+	if (reply->outcome != STORE_REFUSED || !etcd_codec_wants_token(reply->text))
+		return false;
+	if (!etcd->auth.user) {
+		store_reply_fail(reply, STORE_REFUSED, STORE_TROUBLE_DENIED,
+				 "etcd has users (give --etcd-user and --etcd-password-file)");
+		return false;
+	}
+	if (call->token_renewed)
+		return false;
+	call->token_renewed = true;
+	return etcd_auth_refused(etcd, call->token);
 }
 
 static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transfer_end *end)
@@ -278,10 +330,15 @@ static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transf
 	struct store_reply reply;
 
 	if (end->not_kept) {
-		ask_again(etcd, call);
+		etcd_server_forget(etcd, transfer->endpoint);
+		begin_again(etcd, call);
 		return;
 	}
 	fill_answer(etcd, call, end, &reply);
+	if (judge_token(etcd, call, end, &reply)) {
+		begin_again(etcd, call);
+		return;
+	}
 	etcd->counters.failures += reply.outcome == STORE_UNKNOWN;
 	if (!failed) {
 		etcd_endpoint_answered(etcd, transfer->endpoint);
@@ -335,7 +392,7 @@ void etcd_calls_fini(struct etcd_store *etcd)
 	struct etcd_calls *calls = &etcd->calls;
 
 	while (calls->queue)
-		call_free(take_first(calls));
+		call_free(take(calls, &calls->queue));
 	for (size_t i = 0; i < calls->in_flight_len; i++)
 		call_free(calls->in_flight[i]);
 	ev_timer_stop(etcd->loop, &calls->turn);

@@ -169,3 +169,11 @@ void etcd_codec_read_failure(const char *body, size_t len, struct etcd_codec_err
 	if (!json || !etcd_codec_read_error(json, ret))
 		read_plain_error(body, len, ret);
 }
+
+bool etcd_codec_is_grpc_error(const char *body, size_t len)
+{
+	struct etcd_codec_error error;
+
+	etcd_codec_read_failure(body, len, &error);
+	return error.code != 0;
+}

@@ -51,4 +51,7 @@ bool etcd_codec_read_error(const struct cJSON *object, struct etcd_codec_error *
 /* The same of a whole body, which may be plain text: its first line then. */
 void etcd_codec_read_failure(const char *body, size_t len, struct etcd_codec_error *ret);
 
+/* Is it an error of etcd's API, and not of something in front of it? */
+bool etcd_codec_is_grpc_error(const char *body, size_t len);
+
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What an etcd server says of itself. */
+/* What an etcd server says of itself, and to whom it listens. */
 #include "cmsnode/store/etcd_codec.h"
 
 #include <errno.h>
@@ -38,4 +38,32 @@ int etcd_codec_status(const char *body, size_t len, struct etcd_codec_status *re
 	    etcd_codec_read_int(json, "raftIndex", &ret->raft_index) < 0)
 		return -EINVAL;
 	return 0;
+}
+
+char *etcd_codec_authenticate(const char *user, const char *password)
+{
+	CLEAN(json) struct cJSON *json = cJSON_CreateObject();
+
+	json_add_str(json, "name", user);
+	json_add_str(json, "password", password);
+	return json_text(json);
+}
+
+char *etcd_codec_token(const char *body, size_t len)
+{
+	CLEAN(json) struct cJSON *json = json_parse(body, len, NULL);
+	const char *token = json ? json_get_str(json, "token") : NULL;
+
+	if (!token || !*token)
+		return NULL;
+	for (const char *p = token; *p; p++)
+		if (*p <= ' ' || *p > '~')
+			return NULL;
+	return xstrdup(token);
+}
+
+bool etcd_codec_wants_token(const char *text)
+{
+	return strstr(text, "user name is empty") || strstr(text, "invalid auth token") ||
+	       strstr(text, "revision of auth store is old");
 }

@@ -18,6 +18,8 @@
 
 #include "etcd_internal.h"
 
+#define HTTP "http://"
+#define HTTPS "https://"
 #define HOLD_FIRST_MS 1000
 #define HOLD_MAX_MS 30000
 
@@ -25,8 +27,15 @@
 
 static int url_error(struct err *err, const char *url, const char *what)
 {
-	return err_set(err, -EINVAL, "etcd endpoint '%.200s': %s; write it as http://HOST:PORT",
-		       url, what);
+	return err_set(
+		err, -EINVAL,
+		"etcd endpoint '%.150s': %s; write it as http://HOST:PORT or https://HOST:PORT",
+		url, what);
+}
+
+static bool is_https(const char *url)
+{
+	return str_starts(url, HTTPS);
 }
 
 static bool is_host_text(const char *host, size_t len, bool bracketed)
@@ -39,12 +48,10 @@ static bool is_host_text(const char *host, size_t len, bool bracketed)
 
 int etcd_endpoint_parse(const char *url, char **ret_host, int *ret_port, struct err *err)
 {
-	static const char scheme[] = "http://";
+	const char *scheme = is_https(url) ? HTTPS : HTTP;
 
-	if (str_starts(url, "https://"))
-		return url_error(err, url, "https is not supported in this version");
 	if (!str_starts(url, scheme))
-		return url_error(err, url, "it does not begin with http://");
+		return url_error(err, url, "it begins with neither http:// nor https://");
 	const char *host = url + strlen(scheme);
 	const bool bracketed = *host == '[';
 	const char *end = bracketed ? strchr(host, ']') : host + strcspn(host, ":/");
@@ -144,6 +151,7 @@ void etcd_endpoint_answered(struct etcd_store *etcd, size_t endpoint)
 	struct etcd_endpoint *answered = &etcd->endpoints.items[endpoint];
 
 	etcd->last_contact_ms = clock_now_ms();
+	answered->answered = true;
 	if (!answered->failures)
 		return;
 	log_info("etcd", "endpoint '%s' answers again", answered->name);
@@ -189,7 +197,7 @@ static int add_endpoint(struct etcd_endpoints *endpoints, const char *url, struc
 	struct etcd_endpoint *endpoint = &endpoints->items[endpoints->len++];
 
 	endpoint->name = xasprintf("%s%s%s:%d", v6 ? "[" : "", host, v6 ? "]" : "", port);
-	endpoint->url = xasprintf("http://%s", endpoint->name);
+	endpoint->url = xasprintf("%s%s", is_https(url) ? HTTPS : HTTP, endpoint->name);
 	return 0;
 }
 
@@ -201,7 +209,11 @@ int etcd_endpoints_init(struct etcd_store *etcd, const struct str_list *urls, st
 		return err_set(err, -EINVAL, "%zu etcd endpoints are given, 1 to %d are possible",
 			       urls->len, ETCD_ENDPOINTS_MAX);
 	endpoints->items = xcalloc(ETCD_ENDPOINTS_MAX, sizeof(*endpoints->items));
+	etcd->http.tls = is_https(urls->items[0]);
 	for (size_t i = 0; i < urls->len; i++) {
+		if (is_https(urls->items[i]) != etcd->http.tls)
+			return err_set(err, -EINVAL,
+				       "etcd endpoints are either all http:// or all https://");
 		const int r = add_endpoint(endpoints, urls->items[i], err);
 		if (r < 0)
 			return r;

@@ -5,6 +5,7 @@
  *     etcd.c            the backend as the store sees it; what its parts share
  *     etcd_calls.c      requests: the queue, where each goes, what came of it
  *     etcd_watch.c      the one watch stream
+ *     etcd_auth.c       the token of etcd's users
  *     etcd_server.c     what is asked of a server before it is used
  *     etcd_endpoints.c  the list of endpoints, and which of them is used
  *     etcd_transfer.c   one HTTP exchange: libcurl on the loop
@@ -14,6 +15,8 @@
 #ifndef CMSNODE_ETCD_INTERNAL_H
 #define CMSNODE_ETCD_INTERNAL_H
 
+#include <errno.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,8 +47,9 @@ struct etcd_transfer_end {
 	bool delivered; /* a whole HTTP answer came */
 	bool too_large; /* more bytes than reply.max: dropped by us */
 	bool not_kept; /* kept_only, and there was no connection: nothing was done */
+	bool empty; /* the connection ended before an answer began */
 	int http_status; /* 0: none came */
-	char text[160]; /* !delivered: why, for a person */
+	char text[200]; /* !delivered: why, for a person */
 };
 
 struct etcd_transfer {
@@ -65,6 +69,8 @@ struct etcd_transfer {
 	/* etcd_transfer.c's. */
 	struct etcd_store *etcd;
 	void *easy; /* libcurl's handle, NULL when not running */
+	struct curl_slist *headers;
+	char detail[256]; /* libcurl's */
 	size_t body_at;
 	int64_t started_ms;
 	bool too_large;
@@ -75,10 +81,11 @@ struct etcd_transfer {
 struct etcd_http {
 	void *multi;
 	struct ev_timer timer; /* libcurl's own timeouts */
-	struct curl_slist *headers[ETCD_TRANSFER_KINDS];
+	bool tls;
+	char *cacert, *cert, *key; /* files, NULL = none */
 };
 
-void etcd_http_init(struct etcd_store *etcd);
+int etcd_http_init(struct etcd_store *etcd, const struct etcd_settings *settings, struct err *err);
 void etcd_http_fini(struct etcd_store *etcd); /* all transfers must have ended */
 
 /* on_end comes from the loop, once, unless stopped before. */
@@ -95,10 +102,11 @@ void etcd_transfer_failure(const struct etcd_transfer *transfer,
 struct etcd_endpoint {
 	char *url;
 	char *name; /* "host:port" */
+	bool answered; /* ever */
 	unsigned int failures; /* in a row; 0: fine */
 	int64_t failed_ms;
 	int64_t held_until_ms;
-	char error[160];
+	char error[200];
 
 	/* etcd_server.c's. */
 	bool known; /* asked since its connections last ended */
@@ -144,12 +152,50 @@ void etcd_endpoints_unreachable(const struct etcd_store *etcd, struct store_repl
 
 /*
  * May it be used? If not, it is being asked now; etcd_calls_start() and
- * etcd_watch_endpoint_known() or _failed() follow.
+ * etcd_watch_ready() or _endpoint_failed() follow.
  */
 bool etcd_server_is_known(struct etcd_store *etcd, size_t endpoint);
 /* Its connection ended: whatever answers there next is to be asked again. */
 void etcd_server_forget(struct etcd_store *etcd, size_t endpoint);
 const char *etcd_server_api(const struct etcd_store *etcd, size_t endpoint); /* "/v3" */
+
+/* ---- users: etcd_auth.c ---------------------------------------------------- */
+
+struct etcd_auth {
+	char *user; /* NULL: none is to be used */
+	char *password_file;
+	char *token; /* NULL: none yet */
+	unsigned int serial; /* of the token, for etcd_auth_refused() */
+	bool unneeded; /* etcd has no users (yet) */
+	unsigned int empty_answers; /* in a row */
+	struct etcd_transfer asking;
+	char *body;
+	struct ev_timer jitter; /* until it asks for a new one */
+	unsigned int denials; /* in a row */
+	int64_t denied_until_ms;
+	char denied[256]; /* why, for a person */
+};
+
+int etcd_auth_init(struct etcd_store *etcd, const struct etcd_settings *settings, struct err *err);
+void etcd_auth_fini(struct etcd_store *etcd);
+
+/*
+ * May a transfer start, with the token if there is one? WAITS: it is being asked for, at
+ * `endpoint` if nowhere yet; etcd_calls_start() and etcd_watch_ready() follow. DENIED: `denied`
+ * says why; asked again later.
+ */
+enum etcd_gate { ETCD_GATE_OPEN, ETCD_GATE_WAITS, ETCD_GATE_DENIED };
+enum etcd_gate etcd_auth_gate(struct etcd_store *etcd, size_t endpoint);
+
+/* The token of that serial is not taken: a new one is fetched. False if no user is to be used. */
+bool etcd_auth_refused(struct etcd_store *etcd, unsigned int serial);
+
+/*
+ * Some versions of etcd close the connection instead of saying that (etcd #15256): more than one
+ * empty answer, and no other between, is taken for it.
+ */
+void etcd_auth_empty_answer(struct etcd_store *etcd, unsigned int serial);
+void etcd_auth_answer(struct etcd_store *etcd);
 
 /* ---- calls: etcd_calls.c -------------------------------------------------- */
 
@@ -177,13 +223,13 @@ void etcd_calls_avoid(struct etcd_store *etcd, size_t endpoint); /* with what is
 /* ---- the watch: etcd_watch.c ---------------------------------------------- */
 
 /*
- *               start()          timer         known         all created
+ *               start()          timer         ready         all created
  *     CLOSED ------------> WAITING -----> ASKING -----> OPENING ----------> OPEN
  *       ^                     ^             |              |                  |
  *       |                     +--- lost ----+----- lost ---+------ lost ------+
  *       +---------------------- gap -----------------------+------ gap -------+
  *
- * ASKING: until the server is known; it is passed at once if it is.
+ * ASKING: until the server is known and there is a token; it is passed at once if so.
  * lost: the stream ended but can be taken up at the next revision, so nothing
  * was missed. gap: something may have been missed; the owner is told once, and
  * starts again after having read.
@@ -215,8 +261,8 @@ size_t etcd_watch_to_prove(const struct etcd_watch *watch, struct etcd_watch_mar
 void etcd_watch_probed(struct etcd_watch *watch, const struct etcd_watch_mark *mark,
 		       const struct store_reply *reply);
 
-/* It may be used now: a watch that is ASKING for it goes on. */
-void etcd_watch_endpoint_known(struct etcd_watch *watch, size_t endpoint);
+/* More is known of a server, or a token: a watch that is ASKING looks whether it can go on. */
+void etcd_watch_ready(struct etcd_watch *watch);
 
 /* Requests to that endpoint fail: a stream from it is no longer believed. */
 void etcd_watch_endpoint_failed(struct etcd_watch *watch, size_t endpoint);
@@ -230,6 +276,7 @@ struct etcd_store {
 	struct store store; /* must be first */
 	struct ev_loop *loop;
 	struct etcd_http http;
+	struct etcd_auth auth;
 	struct etcd_endpoints endpoints;
 	struct etcd_calls calls;
 	struct etcd_watch *watch;

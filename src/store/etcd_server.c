@@ -18,6 +18,7 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/store/etcd_codec.h"
 
+#include "etcd_codec_internal.h"
 #include "etcd_internal.h"
 
 #define STATUS_MAX_BYTES ((size_t)64 << 10)
@@ -40,7 +41,7 @@ static void known(struct etcd_store *etcd, size_t endpoint)
 	etcd->endpoints.items[endpoint].known = true;
 	etcd->endpoints.items[endpoint].fresh = true;
 	etcd_endpoint_answered(etcd, endpoint);
-	etcd_watch_endpoint_known(etcd->watch, endpoint);
+	etcd_watch_ready(etcd->watch);
 }
 
 static void note_version(struct etcd_store *etcd, size_t endpoint,
@@ -103,16 +104,17 @@ static void on_asked(struct etcd_transfer *asking, const struct etcd_transfer_en
 	struct etcd_store *etcd = asking->etcd;
 	const struct buf *body = &asking->reply;
 	struct etcd_codec_status status;
+	char text[sizeof(end->text)];
 
+	etcd_transfer_failure(asking, end, text, sizeof(text));
 	if (!end->delivered || end->http_status >= 500) {
-		char text[sizeof(end->text)];
-
-		etcd_transfer_failure(asking, end, text, sizeof(text));
 		failed(etcd, asking, text);
 	} else if (end->http_status == 404) {
 		if (!try_other_api(etcd, asking))
 			failed(etcd, asking,
 			       "no JSON gateway there (HTTP 404): is this an etcd 3.3 or newer, with its gateway on?");
+	} else if (end->http_status != 200 && !etcd_codec_is_grpc_error(buf_str(body), body->len)) {
+		failed(etcd, asking, text);
 	} else if (end->http_status != 200) {
 		/* It may not tell everybody; then nothing is known, and that is no fault. */
 		known(etcd, asking->endpoint);

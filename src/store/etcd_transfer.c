@@ -12,8 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "cmsnode/base/clock.h"
+#include "cmsnode/base/err.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
 
@@ -41,6 +43,44 @@ static const struct {
 
 /* ---- libcurl on libev -------------------------------------------------- */
 
+static bool is_tls_trouble(const char *detail, CURLcode code)
+{
+	return code == CURLE_SSL_CONNECT_ERROR || code == CURLE_PEER_FAILED_VERIFICATION ||
+	       code == CURLE_SSL_CERTPROBLEM || code == CURLE_SSL_CACERT_BADFILE ||
+	       ((code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR) && strstr(detail, "SSL"));
+}
+
+/* What OpenSSL says, and what a person can do about it. */
+static const char *tls_reason(const struct etcd_http *http, const char *detail, CURLcode code,
+			      char *text, size_t size)
+{
+	const char *plain = "does it speak TLS there, or is it http://?";
+	const char *client = http->cert ? "it does not take the client certificate, --etcd-cert" :
+					  "it wants a client certificate: --etcd-cert, --etcd-key";
+	const struct {
+		const char *contains;
+		const char *hint;
+	} hints[] = {
+		{ "wrong version number", plain },
+		{ "reset by peer", plain },
+		{ "SSL_ERROR_SYSCALL", plain },
+		{ "certificate required", client },
+		{ "bad certificate", client },
+		{ "unknown ca", client },
+		{ "certificate problem", "is --etcd-cacert the CA of etcd's certificate?" },
+		{ "subject name", "the host of the URL must be in etcd's certificate" },
+		{ "verify locations", "see --etcd-cacert" },
+	};
+	const char *hint = code == CURLE_SSL_CERTPROBLEM ? "see --etcd-cert and --etcd-key" : "";
+
+	for (size_t i = 0; i < ARRAY_LEN(hints) && !*hint; i++)
+		if (strcasestr(detail, hints[i].contains))
+			hint = hints[i].hint;
+	(void)snprintf(text, size, "TLS: %.*s%s%s%s", *hint ? 110 : 180, detail, *hint ? " (" : "",
+		       hint, *hint ? ")" : "");
+	return text;
+}
+
 static const char *curl_reason(const struct etcd_transfer *transfer, CURLcode code, char *text,
 			       size_t size)
 {
@@ -49,6 +89,8 @@ static const char *curl_reason(const struct etcd_transfer *transfer, CURLcode co
 
 	if (transfer->not_kept)
 		code = CURLE_SEND_FAIL_REWIND;
+	if (*transfer->detail && is_tls_trouble(transfer->detail, code))
+		return tls_reason(&transfer->etcd->http, transfer->detail, code, text, size);
 	switch ((int)code) {
 	case CURLE_COULDNT_CONNECT:
 		(void)curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_error);
@@ -58,7 +100,13 @@ static const char *curl_reason(const struct etcd_transfer *transfer, CURLcode co
 	case CURLE_OPERATION_TIMEDOUT:
 		return "no answer in time";
 	case CURLE_GOT_NOTHING:
+		if (!transfer->etcd->http.tls &&
+		    !transfer->etcd->endpoints.items[transfer->endpoint].answered)
+			return "closed the connection without an answer; does it speak TLS (https)?";
 		return "closed the connection without an answer";
+	case CURLE_RECV_ERROR:
+	case CURLE_SEND_ERROR:
+		return "the connection broke";
 	case CURLE_PARTIAL_FILE:
 		return "closed the connection in the middle of an answer";
 	case CURLE_SEND_FAIL_REWIND:
@@ -78,6 +126,9 @@ static void end_transfer(struct etcd_transfer *transfer, CURLcode code)
 	char text[sizeof(end.text)];
 
 	end.http_status = etcd_transfer_status(transfer);
+	end.empty = !end.http_status && !end.not_kept &&
+		    (transfer->not_kept || code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR ||
+		     code == CURLE_SEND_FAIL_REWIND);
 	end.delivered = code == CURLE_OK && end.http_status != 0;
 	if (!end.delivered)
 		(void)snprintf(end.text, sizeof(end.text), "%s",
@@ -250,6 +301,7 @@ static int curl_wants_rewind(void *ctx, curl_off_t offset, int origin)
 static void set_callbacks(CURL *easy, struct etcd_transfer *transfer)
 {
 	(void)curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+	(void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->detail);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, curl_has_data);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
 	(void)curl_easy_setopt(easy, CURLOPT_READFUNCTION, curl_wants_data);
@@ -258,6 +310,43 @@ static void set_callbacks(CURL *easy, struct etcd_transfer *transfer)
 	(void)curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer);
 	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, curl_made_socket);
 	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, transfer);
+}
+
+/* Trusted is the given CA and no other; files are read at each connection, so they may change. */
+static void set_tls(CURL *easy, const struct etcd_http *http)
+{
+	if (!http->tls)
+		return;
+	(void)curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	if (http->cacert) {
+		(void)curl_easy_setopt(easy, CURLOPT_CAINFO, http->cacert);
+		(void)curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	}
+	if (http->cert) {
+		(void)curl_easy_setopt(easy, CURLOPT_SSLCERT, http->cert);
+		(void)curl_easy_setopt(easy, CURLOPT_SSLKEY, http->key);
+	}
+}
+
+static void add_header(struct curl_slist **list, const char *header)
+{
+	struct curl_slist *longer = curl_slist_append(*list, header);
+	if (!longer)
+		abort(); /* no memory */
+	*list = longer;
+}
+
+static void add_headers(const struct etcd_store *etcd, struct etcd_transfer *transfer)
+{
+	add_header(&transfer->headers, "Content-Type: application/json");
+	add_header(&transfer->headers, "Expect:");
+	add_header(&transfer->headers, transfer_kinds[transfer->kind].header);
+	if (!etcd->auth.token)
+		return;
+	/* Not "Bearer": etcd takes the token alone. */
+	CLEAN(str) char *authorization = xasprintf("Authorization: %s", etcd->auth.token);
+
+	add_header(&transfer->headers, authorization);
 }
 
 static CURL *new_easy(struct etcd_store *etcd, struct etcd_transfer *transfer)
@@ -269,7 +358,7 @@ static CURL *new_easy(struct etcd_store *etcd, struct etcd_transfer *transfer)
 					 etcd_server_api(etcd, transfer->endpoint), transfer->path);
 
 	(void)curl_easy_setopt(easy, CURLOPT_URL, url);
-	(void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
+	(void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, etcd->http.tls ? "https" : "http");
 	(void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
 	(void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT,
@@ -277,7 +366,7 @@ static CURL *new_easy(struct etcd_store *etcd, struct etcd_transfer *transfer)
 	(void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	(void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_len);
-	(void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, etcd->http.headers[transfer->kind]);
+	(void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
 	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
 	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, transfer_kinds[transfer->kind].timeout_ms);
 	const long own_connection = transfer->kind == ETCD_TRANSFER_WATCH;
@@ -285,6 +374,7 @@ static CURL *new_easy(struct etcd_store *etcd, struct etcd_transfer *transfer)
 	(void)curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, own_connection);
 	(void)curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, own_connection);
 	set_callbacks(easy, transfer);
+	set_tls(easy, &etcd->http);
 	return easy;
 }
 
@@ -297,6 +387,8 @@ void etcd_transfer_start(struct etcd_store *etcd, struct etcd_transfer *transfer
 	transfer->started_ms = clock_now_ms();
 	etcd->counters.requests++;
 	buf_fini(&transfer->reply);
+	add_headers(etcd, transfer);
+	transfer->detail[0] = '\0';
 	transfer->easy = new_easy(etcd, transfer);
 	if (curl_multi_add_handle(etcd->http.multi, transfer->easy) != CURLM_OK)
 		abort(); /* no memory: nothing else is left to go wrong */
@@ -308,6 +400,7 @@ void etcd_transfer_stop(struct etcd_transfer *transfer)
 		return;
 	(void)curl_multi_remove_handle(transfer->etcd->http.multi, transfer->easy);
 	curl_easy_cleanup(steal(transfer->easy));
+	curl_slist_free_all(steal(transfer->headers));
 }
 
 int etcd_transfer_status(const struct etcd_transfer *transfer)
@@ -317,6 +410,22 @@ int etcd_transfer_status(const struct etcd_transfer *transfer)
 	if (transfer->easy)
 		(void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 	return (int)status;
+}
+
+/* etcd's traps: what it says, and what that means. */
+static const char *hint_for(const struct etcd_transfer *transfer, int http_status, const char *text)
+{
+	const struct etcd_store *etcd = transfer->etcd;
+
+	if (strstr(text, "CommonName of client"))
+		return "; the client certificate (--etcd-cert) must have an empty CN, with its names in the SAN";
+	if (strstr(text, "HTTP request to an HTTPS server"))
+		return "; write https:// for it";
+	/* Its gateway is a client of its own, with its own certificate. */
+	if (etcd->http.tls && http_status == 503 && !str_starts(text, "etcdserver:") &&
+	    !etcd->endpoints.items[transfer->endpoint].answered)
+		return "; if this stays: etcd's own certificate lacks clientAuth in its extended key usage";
+	return "";
 }
 
 void etcd_transfer_failure(const struct etcd_transfer *transfer,
@@ -329,20 +438,38 @@ void etcd_transfer_failure(const struct etcd_transfer *transfer,
 		return;
 	}
 	etcd_codec_read_failure(buf_str(&transfer->reply), transfer->reply.len, &error);
-	(void)snprintf(text, size, "%.*s (HTTP %d)", (int)size - 20, error.text, end->http_status);
+	(void)snprintf(text, size, "%.95s (HTTP %d%s)", error.text, end->http_status,
+		       hint_for(transfer, end->http_status, error.text));
 }
 
 /* ---- beginning and end ------------------------------------------------- */
 
-static void add_header(struct curl_slist **list, const char *header)
+static int take_file(const char *path, const char *option, char **ret, struct err *err)
 {
-	struct curl_slist *longer = curl_slist_append(*list, header);
-	if (!longer)
-		abort(); /* no memory */
-	*list = longer;
+	if (!path)
+		return 0;
+	if (access(path, R_OK) < 0)
+		return err_set(err, -errno, "%s: %s (%s)", path, strerror(errno), option);
+	*ret = xstrdup(path);
+	return 0;
 }
 
-void etcd_http_init(struct etcd_store *etcd)
+static int take_files(struct etcd_http *http, const struct etcd_settings *settings, struct err *err)
+{
+	if ((settings->cacert || settings->cert || settings->key) && !http->tls)
+		return err_set(err, -EINVAL, "certificates are for https:// endpoints");
+	if (!settings->cert != !settings->key)
+		return err_set(err, -EINVAL,
+			       "a client certificate needs both --etcd-cert and --etcd-key");
+	int r = take_file(settings->cacert, "--etcd-cacert", &http->cacert, err);
+	if (r == 0)
+		r = take_file(settings->cert, "--etcd-cert", &http->cert, err);
+	if (r == 0)
+		r = take_file(settings->key, "--etcd-key", &http->key, err);
+	return r;
+}
+
+int etcd_http_init(struct etcd_store *etcd, const struct etcd_settings *settings, struct err *err)
 {
 	struct etcd_http *http = &etcd->http;
 
@@ -358,18 +485,17 @@ void etcd_http_init(struct etcd_store *etcd)
 	(void)curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, curl_wants_timer);
 	(void)curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, etcd);
 	(void)curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, KEPT_CONNECTIONS);
-	for (size_t i = 0; i < ARRAY_LEN(http->headers); i++) {
-		add_header(&http->headers[i], "Content-Type: application/json");
-		add_header(&http->headers[i], "Expect:");
-		add_header(&http->headers[i], transfer_kinds[i].header);
-	}
+	return take_files(http, settings, err);
 }
 
 void etcd_http_fini(struct etcd_store *etcd)
 {
+	if (!etcd->http.multi)
+		return;
 	(void)curl_multi_cleanup(etcd->http.multi);
 	ev_timer_stop(etcd->loop, &etcd->http.timer);
-	for (size_t i = 0; i < ARRAY_LEN(etcd->http.headers); i++)
-		curl_slist_free_all(etcd->http.headers[i]);
+	free(etcd->http.cacert);
+	free(etcd->http.cert);
+	free(etcd->http.key);
 	curl_global_cleanup();
 }

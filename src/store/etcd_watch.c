@@ -72,6 +72,8 @@ struct etcd_watch {
 	uint64_t cluster_id;
 	size_t scanned; /* bytes of the reply known to hold no newline */
 	bool was_lost; /* and not been open since */
+	bool token_renewed; /* the same */
+	unsigned int token; /* the serial of the stream's */
 	unsigned int failures; /* in a row, for the back-off */
 	int64_t opened_ms;
 	int64_t progress_ms; /* shortest time between two progress messages, 0: none came */
@@ -233,6 +235,7 @@ static void opened(struct etcd_watch *watch)
 	watch->opened_ms = clock_now_ms();
 	watch->avoid = ETCD_NO_ENDPOINT;
 	watch->was_lost = false;
+	watch->token_renewed = false;
 	watch->trouble[0] = '\0';
 	wait_for_more(watch);
 	etcd_endpoint_answered(watch->etcd, watch->transfer.endpoint);
@@ -317,6 +320,17 @@ static void on_progress(struct etcd_watch *watch, const struct etcd_watch_messag
 		watch->progress_ms = ms;
 }
 
+/* Once between two streams that were open: it may be its permission that is missing. */
+static bool renews_token(struct etcd_watch *watch, const char *text)
+{
+	if (watch->token_renewed || !etcd_codec_wants_token(text) ||
+	    !etcd_auth_refused(watch->etcd, watch->token))
+		return false;
+	watch->token_renewed = true;
+	lost(watch, text);
+	return true;
+}
+
 static void on_error(struct etcd_watch *watch, const struct etcd_watch_message *message)
 {
 	/* Before it was open, "try later" is no news: the revision to begin at still holds. */
@@ -328,7 +342,8 @@ static void on_error(struct etcd_watch *watch, const struct etcd_watch_message *
 		etcd_endpoint_failed(watch->etcd, endpoint, started_ms, message->text);
 		return;
 	}
-	gap(watch, "etcd ended it: %s", message->text);
+	if (!renews_token(watch, message->text))
+		gap(watch, "etcd ended it: %s", message->text);
 }
 
 static void on_message(struct etcd_watch *watch, const struct etcd_watch_message *message)
@@ -348,6 +363,8 @@ static void on_message(struct etcd_watch *watch, const struct etcd_watch_message
 		    message->compact_revision);
 		break;
 	case ETCD_WATCH_CANCELED:
+		if (renews_token(watch, message->text))
+			break;
 		gap(watch, "etcd cancelled it: %s",
 		    *message->text ? message->text : "no reason given");
 		break;
@@ -421,6 +438,8 @@ static void on_refusal(struct etcd_watch *watch, int http_status)
 		message.text[0] = '\0';
 	(void)snprintf(text, sizeof(text), "%.120s (HTTP %d)",
 		       *message.text ? message.text : "refused", http_status);
+	if (renews_token(watch, text))
+		return;
 	if (http_status < 500) {
 		gap(watch, "%s", text);
 		return;
@@ -492,15 +511,34 @@ static void open_stream(struct etcd_watch *watch)
 	watch->transfer.body_len = strlen(watch->body);
 	watch->etcd->counters.watches++;
 	set_state(watch, WATCH_OPENING, CREATED_WITHIN_S);
+	watch->token = watch->etcd->auth.serial;
 	etcd_transfer_start(watch->etcd, &watch->transfer);
+}
+
+void etcd_watch_ready(struct etcd_watch *watch)
+{
+	struct etcd_store *etcd = watch->etcd;
+	const size_t endpoint = watch->transfer.endpoint;
+
+	if (watch->state != WATCH_ASKING || !etcd_server_is_known(etcd, endpoint))
+		return;
+	switch (etcd_auth_gate(etcd, endpoint)) {
+	case ETCD_GATE_OPEN:
+		open_stream(watch);
+		break;
+	case ETCD_GATE_WAITS:
+		break;
+	case ETCD_GATE_DENIED:
+		lost(watch, etcd->auth.denied);
+		break;
+	}
 }
 
 static void choose_server(struct etcd_watch *watch)
 {
 	watch->transfer.endpoint = etcd_endpoint_for_watch(watch->etcd, watch->avoid);
 	set_state(watch, WATCH_ASKING, 0.0);
-	if (etcd_server_is_known(watch->etcd, watch->transfer.endpoint))
-		open_stream(watch);
+	etcd_watch_ready(watch);
 }
 
 static void not_created(struct etcd_watch *watch)
@@ -666,12 +704,6 @@ void etcd_watch_start(struct etcd_watch *watch, const char *const *keys, size_t 
 	watch->was_lost = false;
 	/* After failures it waits even so: an owner that starts again at once must not spin. */
 	set_state(watch, WATCH_WAITING, backoff_s(watch));
-}
-
-void etcd_watch_endpoint_known(struct etcd_watch *watch, size_t endpoint)
-{
-	if (watch->state == WATCH_ASKING && watch->transfer.endpoint == endpoint)
-		open_stream(watch);
 }
 
 void etcd_watch_endpoint_failed(struct etcd_watch *watch, size_t endpoint)

@@ -113,8 +113,7 @@ class Scene:
         key, number = "topology.settle_max_s", next(numbers)
 
         def try_it():
-            status, output = node.ctl("config", "set", "--yes", f"{key}={number}")
-            assert status == 0, f"{node.name}: {output}"
+            node.change(f"{key}={number}")
             return True
         until(deadline_s, try_it, f"a change made on {node.name}")
         return number

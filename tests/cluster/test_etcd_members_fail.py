@@ -25,17 +25,35 @@ class Writer(threading.Thread):
         self.ended = threading.Event()
         self.acknowledged = []
         self.attempted = 100
+        self.error = None
+
+    def expect_more_than(self, count):
+        assert len(self.acknowledged) > count, f"{len(self.acknowledged)} agreed; {self.error}"
 
     def run(self):
         while not self.ended.is_set():
             self.attempted += 1
-            if self.node.ctl("config", "set", "--yes", f"{self.key}={self.attempted}")[0] == 0:
+            try:
+                self.node.change(f"{self.key}={self.attempted}")
                 self.acknowledged.append(self.attempted)
+            except AssertionError as error:
+                self.error = error
 
     def expect_kept(self):
         """The last acknowledged one, or a later one whose outcome was not known."""
         value = int(self.node.ctl("config", "get", self.key)[1])
         assert self.acknowledged[-1] <= value <= self.attempted
+
+
+def wait_for_changes(writers, count):
+    """Each is told of so many more."""
+    before = [len(writer.acknowledged) for writer in writers]
+
+    def look():
+        for writer, known in zip(writers, before):
+            writer.expect_more_than(known + count - 1)
+        return True
+    until(RECOVER_S, look, "changes agreed")
 
 
 def test_kill_9_of_the_leader_during_swaps(scene):
@@ -45,15 +63,11 @@ def test_kill_9_of_the_leader_during_swaps(scene):
         writer.start()
     try:
         for _ in range(3):
-            seen = [len(writer.acknowledged) for writer in writers]
-            until(RECOVER_S, lambda: all(len(writer.acknowledged) > n + 1
-                                         for writer, n in zip(writers, seen)), "changes agreed")
+            wait_for_changes(writers, 2)
             leader = scene.etcd.leader()
             scene.etcd.kill(leader)
             killed = clock()
-            seen = [len(writer.acknowledged) for writer in writers]
-            until(RECOVER_S, lambda: all(len(writer.acknowledged) > n
-                                         for writer, n in zip(writers, seen)), "changes again")
+            wait_for_changes(writers, 1)
             scene.etcd.start(leader)
     finally:
         for writer in writers:

@@ -14,6 +14,9 @@ static struct {
 	char url[64];
 	char peer_url[64];
 	int port;
+	const char *extra[24]; /* further arguments */
+	struct etcd_settings access; /* its `endpoints` are `urls` */
+	struct str_list urls;
 	pid_t pid; /* 0: not running */
 	bool missing;
 } etcd;
@@ -30,10 +33,23 @@ static inline void exec_etcd(void)
 		(void)dup2(fd, STDOUT_FILENO);
 		(void)dup2(fd, STDERR_FILENO);
 	}
-	(void)execlp("etcd", "etcd", "--name", "x", "--data-dir", data, "--listen-client-urls",
-		     etcd.url, "--advertise-client-urls", etcd.url, "--listen-peer-urls",
-		     etcd.peer_url, "--initial-advertise-peer-urls", etcd.peer_url,
-		     "--initial-cluster", cluster, "--unsafe-no-fsync", (char *)NULL);
+	const char *argv[64] = {
+		"etcd",	       "--name",
+		"x",	       "--data-dir",
+		data,	       "--listen-client-urls",
+		etcd.url,      "--advertise-client-urls",
+		etcd.url,      "--listen-peer-urls",
+		etcd.peer_url, "--initial-advertise-peer-urls",
+		etcd.peer_url, "--initial-cluster",
+		cluster,       "--unsafe-no-fsync",
+	};
+	size_t len = 0;
+
+	while (argv[len])
+		len++;
+	for (size_t i = 0; etcd.extra[i]; i++)
+		argv[len++] = etcd.extra[i];
+	(void)execvp(argv[0], (char *const *)argv);
 	_exit(127);
 }
 
@@ -56,14 +72,15 @@ static inline void etcd_kill(int signal)
 
 static inline void etcd_wait(void)
 {
-	struct scene *scene = scene_new(etcd.url, NULL);
+	struct scene *scene = scene_new_with(&etcd.access);
 	const int64_t end_ms = clock_now_ms() + 30000;
 
 	do {
 		run_for(scene, 50);
 		(void)ask(scene, read_of("/", true));
 	} while (scene->reply.outcome != STORE_DONE && clock_now_ms() < end_ms);
-	assert_int_equal(scene->reply.outcome, STORE_DONE);
+	if (scene->reply.outcome != STORE_DONE)
+		fail_msg("%s", scene->reply.text);
 	scene_free(scene);
 }
 
@@ -82,22 +99,53 @@ static inline bool etcd_is_installed(void)
 	return false;
 }
 
-static inline int start_etcd(void **state)
+/* False, and said, if there is none. */
+static inline bool etcd_prepare(const char *scheme)
 {
-	(void)state;
 	if (!etcd_is_installed()) {
 		print_message("SKIP: no program 'etcd' in PATH\n");
 		etcd.missing = true;
-		return 0;
+		return false;
 	}
 	(void)snprintf(etcd.directory, sizeof(etcd.directory), "/tmp/test-etcd-XXXXXX");
 	assert_non_null(mkdtemp(etcd.directory));
 	etcd.port = free_port();
-	(void)snprintf(etcd.url, sizeof(etcd.url), "http://127.0.0.1:%d", etcd.port);
+	(void)snprintf(etcd.url, sizeof(etcd.url), "%s://127.0.0.1:%d", scheme, etcd.port);
 	(void)snprintf(etcd.peer_url, sizeof(etcd.peer_url), "http://127.0.0.1:%d", free_port());
+	str_list_add(&etcd.urls, etcd.url);
+	etcd.access.endpoints = &etcd.urls;
+	return true;
+}
+
+static inline int start_etcd(void **state)
+{
+	(void)state;
+	if (!etcd_prepare("http"))
+		return 0;
 	etcd_run();
 	etcd_wait();
 	return 0;
+}
+
+/* Silently; it must succeed. */
+static inline void run_program(const char *const *argv)
+{
+	const pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		const int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+		(void)dup2(fd, STDOUT_FILENO);
+		(void)dup2(fd, STDERR_FILENO);
+		(void)setenv("ETCDCTL_API", "3", 1);
+		(void)execvp(argv[0], (char *const *)argv);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		fail_msg("%s %s %s ...: status %d", argv[0], argv[1], argv[2], status);
 }
 
 static inline void remove_directory(const char *directory)
@@ -117,6 +165,8 @@ static inline int stop_etcd(void **state)
 	etcd_kill(SIGKILL);
 	if (*etcd.directory)
 		remove_directory(etcd.directory);
+	str_list_fini(&etcd.urls);
+	memset(&etcd, 0, sizeof(etcd));
 	return 0;
 }
 

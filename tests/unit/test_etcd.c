@@ -214,7 +214,10 @@ static void test_watch_survives_a_restart(void **state)
 	(void)put(other, "/t/current", "2");
 	scene_free(other);
 	wait_for_trace(scene, "/t/current=2 ");
-	assert_string_equal(scene->trace, "/t/current=1 QUIET /t/current=2 ");
+	wait_for_trace(scene, "QUIET ");
+	/* One watch id may tell its events before the other one is created. */
+	if (!str_eq(scene->trace, "/t/current=1 /t/current=2 QUIET "))
+		assert_string_equal(scene->trace, "/t/current=1 QUIET /t/current=2 ");
 	/* The watch found out that the endpoint is back. */
 	(void)put(scene, "/t/current", "3");
 	wait_for_trace(scene, "/t/current=3 ");
@@ -241,7 +244,9 @@ static void test_frozen_etcd(void **state)
 	(void)put(other, "/t/current", "2");
 	scene_free(other);
 	wait_for_trace(scene, "/t/current=2 ");
-	assert_string_equal(scene->trace, "/t/current=1 QUIET /t/current=2 ");
+	wait_for_trace(scene, "QUIET ");
+	if (!str_eq(scene->trace, "/t/current=1 /t/current=2 QUIET "))
+		assert_string_equal(scene->trace, "/t/current=1 QUIET /t/current=2 ");
 }
 
 static void test_dead_endpoint_in_the_list(void **state)
@@ -341,26 +346,6 @@ static void test_memory_store_agrees_with_etcd(void **state)
 	memory_store_free(memory);
 }
 
-static void run_program(const char *const *argv)
-{
-	const pid_t pid = fork();
-	int status;
-
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		const int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-
-		(void)dup2(fd, STDOUT_FILENO);
-		(void)dup2(fd, STDERR_FILENO);
-		(void)setenv("ETCDCTL_API", "3", 1);
-		(void)execvp(argv[0], (char *const *)argv);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 /* The cluster's id is the same after it, and the revision may be: only the log tells. */
 static void test_restored_from_a_backup(void **state)
 {
@@ -420,9 +405,11 @@ static void test_urls(void **state)
 		{ "http://etcd-0.example.org:1", "etcd-0.example.org", 1, NULL },
 		{ "http://[::1]:2379", "::1", 2379, NULL },
 		{ "http://[fe80::1%eth0]:65535/", "fe80::1%eth0", 65535, NULL },
-		{ "https://127.0.0.1:2379", NULL, 0, "https is not supported" },
-		{ "127.0.0.1:2379", NULL, 0, "does not begin with http://" },
-		{ "", NULL, 0, "does not begin with http://" },
+		{ "https://127.0.0.1:2379", "127.0.0.1", 2379, NULL },
+		{ "https://[::1]:2379/", "::1", 2379, NULL },
+		{ "127.0.0.1:2379", NULL, 0, "neither http:// nor https://" },
+		{ "ftp://127.0.0.1:2379", NULL, 0, "neither http:// nor https://" },
+		{ "", NULL, 0, "neither http:// nor https://" },
 		{ "http://127.0.0.1", NULL, 0, "the port is missing" },
 		{ "http://[::1]", NULL, 0, "the port is missing" },
 		{ "http://[::1", NULL, 0, "the host is missing" },
@@ -468,6 +455,11 @@ static void test_bad_lists_of_endpoints(void **state)
 	str_list_add(&urls, "nonsense");
 	assert_null(etcd_store_new(loop, &(struct etcd_settings){ .endpoints = &urls }, &err));
 	assert_non_null(strstr(err.msg, "nonsense"));
+	str_list_fini(&urls);
+	str_list_add(&urls, "http://127.0.0.1:1");
+	str_list_add(&urls, "https://127.0.0.1:1");
+	assert_null(etcd_store_new(loop, &(struct etcd_settings){ .endpoints = &urls }, &err));
+	assert_non_null(strstr(err.msg, "either all http:// or all https://"));
 	ev_loop_destroy(loop);
 }
 

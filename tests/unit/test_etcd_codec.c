@@ -170,6 +170,33 @@ static void test_status(void **state)
 	}
 }
 
+static void test_tokens(void **state)
+{
+	static const struct {
+		const char *body;
+		const char *token;
+	} cases[] = {
+		{ "{" HEADER ",\"token\":\"MQEvntttQDxVohHb.14\"}", "MQEvntttQDxVohHb.14" },
+		{ "{" HEADER ",\"token\":\"\"}", NULL },
+		{ "{" HEADER ",\"token\":\"a\\r\\nX: y\"}", NULL },
+		{ "{" HEADER ",\"token\":\"a b\"}", NULL },
+		{ "{" HEADER ",\"token\":7}", NULL },
+		{ "{" HEADER "}", NULL },
+		{ "<html>", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		CLEAN(str) char *token = etcd_codec_token(cases[i].body, strlen(cases[i].body));
+
+		if (!str_eq(token, cases[i].token))
+			fail_msg("%s: %s", cases[i].body, token ? token : "none");
+	}
+	CLEAN(str) char *body = etcd_codec_authenticate("a\"b", "p\\w");
+
+	assert_string_equal(body, "{\"name\":\"a\\\"b\",\"password\":\"p\\\\w\"}");
+}
+
 /* ---- nesting ----------------------------------------------------------- */
 
 static const char *key_of(int i)
@@ -570,7 +597,7 @@ static void test_errors(void **state)
 		{ 400, ERROR_34("what", "2"), STORE_UNKNOWN, STORE_TROUBLE_OTHER, NULL },
 		{ 400, "CommonName of client is ignored\nmore", STORE_UNKNOWN, STORE_TROUBLE_OTHER,
 		  "CommonName of client is ignored (HTTP 400)" },
-		{ 401, ERROR_34("invalid auth token", "16"), STORE_UNKNOWN, STORE_TROUBLE_DENIED,
+		{ 401, ERROR_34("invalid auth token", "16"), STORE_REFUSED, STORE_TROUBLE_DENIED,
 		  NULL },
 		{ 403, ERROR_34("permission denied", "7"), STORE_REFUSED, STORE_TROUBLE_DENIED,
 		  NULL },
@@ -919,7 +946,7 @@ static void test_captured_errors(void **state)
 		{ "auth_range_no_token", STORE_REFUSED, STORE_TROUBLE_DENIED },
 		{ "auth_wrong_password", STORE_REFUSED, STORE_TROUBLE_DENIED },
 		{ "auth_txn_denied", STORE_REFUSED, STORE_TROUBLE_DENIED },
-		{ "auth_range_bad_token", STORE_UNKNOWN, STORE_TROUBLE_DENIED },
+		{ "auth_range_bad_token", STORE_REFUSED, STORE_TROUBLE_DENIED },
 		{ "err_404", STORE_UNKNOWN, STORE_TROUBLE_OTHER },
 		{ "err_404_root", STORE_UNKNOWN, STORE_TROUBLE_OTHER },
 		{ "err_get_method", STORE_UNKNOWN, STORE_TROUBLE_OTHER },
@@ -1054,6 +1081,7 @@ int main(void)
 		cmocka_unit_test(test_writes_leases),
 		cmocka_unit_test(test_writes_watch),
 		cmocka_unit_test(test_status),
+		cmocka_unit_test(test_tokens),
 		cmocka_unit_test(test_nesting),
 		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_base64_round_trip),

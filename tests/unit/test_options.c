@@ -18,7 +18,7 @@
 #include "cmsnode/config/toml.h"
 #include "cmsnode/daemon/options.h"
 
-#define WORDS_MAX 12
+#define WORDS_MAX 16
 
 /* One question: where the settings come from. NULL-terminated. */
 struct given {
@@ -90,27 +90,31 @@ static char *show(const struct options *o)
 	CLEAN(str) char *env = str_list_join(&o->env, "|");
 #define TEXT(s) ((s) ? (s) : "-")
 
-	return xasprintf("%s %s %s [%s] %s %s %s %s %s %s %s %s %s %s [%s] %g %g %g %g %s %s %s",
-			 etcd, o->prefix, TEXT(o->standalone), roles, o->contest, TEXT(o->cms_bin),
-			 o->cms_format, TEXT(o->seed_config), TEXT(o->node_id), TEXT(o->instance),
-			 TEXT(o->address), o->state_dir, o->run_dir, TEXT(o->user), env,
-			 o->address_settle_s, o->grace_s, o->stop_budget_s, o->health_interval_s,
-			 o->log_level, o->log_format, o->facts_root);
+	return xasprintf(
+		"%s (%s %s %s %s %s) %s %s [%s] %s %s %s %s %s %s %s %s %s %s [%s] %g %g %g %g %s %s %s",
+		etcd, TEXT(o->etcd_cacert), TEXT(o->etcd_cert), TEXT(o->etcd_key),
+		TEXT(o->etcd_user), TEXT(o->etcd_password_file), o->prefix, TEXT(o->standalone),
+		roles, o->contest, TEXT(o->cms_bin), o->cms_format, TEXT(o->seed_config),
+		TEXT(o->node_id), TEXT(o->instance), TEXT(o->address), o->state_dir, o->run_dir,
+		TEXT(o->user), env, o->address_settle_s, o->grace_s, o->stop_budget_s,
+		o->health_interval_s, o->log_level, o->log_format, o->facts_root);
 }
 
 static const char everything[] =
-	"http://a:1|http://b:2 /x - [core|worker:2] 7 /bin json s.toml Node.1 two eth0 /s /r joe "
+	"https://a:1|https://b:2 (/ca /c /k u /p) /x - [core|worker:2] 7 /bin json s.toml Node.1 two eth0 /s /r joe "
 	"[A=1,2|B=] 1 2.5 3 4 debug json /f";
 
 static void every_source_sets_every_option(void **state)
 {
 	static const struct given part[] = {
-		{ .arguments = { (char *)"--etcd=http://a:1", (char *)"--etcd",
-				 (char *)"http://b:2", (char *)"--prefix", (char *)"/x",
+		{ .arguments = { (char *)"--etcd=https://a:1", (char *)"--etcd",
+				 (char *)"https://b:2", (char *)"--prefix", (char *)"/x",
 				 (char *)"--role", (char *)"core", (char *)"--role=worker:2",
 				 (char *)"--contest=7", (char *)"--cms-bin=/bin",
-				 (char *)"--names=off" },
-		  .environment = { (char *)"CMSNODE_CMS_FORMAT=json",
+				 (char *)"--names=off", (char *)"--etcd-cacert=/ca",
+				 (char *)"--etcd-user=u" },
+		  .environment = { (char *)"CMSNODE_ETCD_CERT=/c",
+				   (char *)"CMSNODE_CMS_FORMAT=json",
 				   (char *)"CMSNODE_SEED_CONFIG=s.toml",
 				   (char *)"CMSNODE_NODE_ID=Node.1", (char *)"CMSNODE_INSTANCE=two",
 				   (char *)"CMSNODE_ADDRESS=eth0",
@@ -120,25 +124,30 @@ static void every_source_sets_every_option(void **state)
 				   (char *)"CMSNODE_NAMES=off" },
 		  .file = "env = [\"A=1,2\", \"B=\"]\nstop_budget = 3\nhealth_interval = 4.0\n"
 			  "log_level = \"debug\"\nlog_format = \"json\"\nfacts_root = \"/f\"\n"
-			  "names = \"off\"\n" },
+			  "names = \"off\"\netcd_key = \"/k\"\netcd_password_file = \"/p\"\n" },
 		{ .arguments = { (char *)"--cms-format=json", (char *)"--seed-config=s.toml",
 				 (char *)"--node-id=Node.1", (char *)"--instance=two",
 				 (char *)"--address=eth0", (char *)"--address-settle=1",
 				 (char *)"--state-dir=/s", (char *)"--run-dir=/r",
 				 (char *)"--user=joe", (char *)"--grace=2.5",
-				 (char *)"--stop-budget=3" },
-		  .environment = { (char *)"CMSNODE_ENV=A=1,2", (char *)"CMSNODE_HEALTH_INTERVAL=4",
+				 (char *)"--stop-budget=3", (char *)"--etcd-key=/k",
+				 (char *)"--etcd-password-file=/p" },
+		  .environment = { (char *)"CMSNODE_ETCD_CACERT=/ca", (char *)"CMSNODE_ENV=A=1,2",
+				   (char *)"CMSNODE_HEALTH_INTERVAL=4",
 				   (char *)"CMSNODE_LOG_LEVEL=debug",
 				   (char *)"CMSNODE_LOG_FORMAT=json",
 				   (char *)"CMSNODE_FACTS_ROOT=/f", (char *)"CMSNODE_SHARED=/data",
 				   (char *)"PATH=/bin", (char *)"CMSNODE" },
-		  .file = "etcd = [\"http://a:1\", \"http://b:2\"]\nprefix = \"/x\"\nrole = "
+		  .file = "etcd = [\"https://a:1\", \"https://b:2\"]\nprefix = \"/x\"\nrole = "
 			  "\"core, worker:2\"\n"
-			  "contest = 7\ncms_bin = \"/bin\"\n" },
-		{ .arguments = { (char *)"--env", (char *)"A=1,2", (char *)"--env=B=",
-				 (char *)"--health-interval=4", (char *)"--log-level=debug",
-				 (char *)"--log-format=json", (char *)"--facts-root=/f" },
-		  .environment = { (char *)"CMSNODE_ETCD=http://a:1,http://b:2",
+			  "contest = 7\ncms_bin = \"/bin\"\netcd_cert = \"/c\"\netcd_user = \"u\"\n" },
+		{ .arguments = { (char *)"--env", (char *)"A=1,2",
+				 (char *)"--env=B=", (char *)"--health-interval=4",
+				 (char *)"--log-level=debug", (char *)"--log-format=json",
+				 (char *)"--facts-root=/f", (char *)"--etcd-cert=/c" },
+		  .environment = { (char *)"CMSNODE_ETCD_KEY=/k", (char *)"CMSNODE_ETCD_USER=u",
+				   (char *)"CMSNODE_ETCD_PASSWORD_FILE=/p",
+				   (char *)"CMSNODE_ETCD=https://a:1,https://b:2",
 				   (char *)"CMSNODE_PREFIX=/x",
 				   (char *)"CMSNODE_ROLE=core,worker:2",
 				   (char *)"CMSNODE_CONTEST=7", (char *)"CMSNODE_CMS_BIN=/bin",
@@ -146,7 +155,7 @@ static void every_source_sets_every_option(void **state)
 		  .file = "cms_format = \"json\"\nseed_config = \"s.toml\"\nnode_id = \"Node.1\"\n"
 			  "instance = \"two\"\naddress = \"eth0\"\naddress_settle = 1\nstate_dir "
 			  "= \"/s\"\n"
-			  "run_dir = \"/r\"\nuser = \"joe\"\ngrace = 2.5\n" },
+			  "run_dir = \"/r\"\nuser = \"joe\"\ngrace = 2.5\netcd_cacert = \"/ca\"\n" },
 	};
 
 	(void)state;
@@ -303,17 +312,30 @@ static void refused_arguments(void **state)
 		{ { "--prefix=/a b" },
 		  "--prefix: '/a b' is longer than 255 bytes or holds a blank" },
 		{ { "--etcd=127.0.0.1:2379" },
-		  "--etcd: '127.0.0.1:2379' is not of the form http://HOST:PORT" },
-		{ { "--etcd=http://" }, "--etcd: 'http://' is not of the form http://HOST:PORT" },
+		  "--etcd: '127.0.0.1:2379' is not of the form http://HOST:PORT or https://HOST:PORT" },
+		{ { "--etcd=http://" },
+		  "--etcd: 'http://' is not of the form http://HOST:PORT or https://HOST:PORT" },
+		{ { "--etcd=https:///" },
+		  "--etcd: 'https:///' is not of the form http://HOST:PORT or https://HOST:PORT" },
 		{ { "--etcd=http://a:1,https://b:2" },
-		  "--etcd: 'https://b:2': https is not in this version, use http://" },
+		  "--etcd must be all http:// or all https://" },
+		{ { "--etcd=https://a:1", "--etcd-cert=c" }, "--etcd-cert needs --etcd-key, too" },
+		{ { "--etcd=https://a:1", "--etcd-key=k" }, "--etcd-key needs --etcd-cert, too" },
+		{ { "--etcd-user=u" }, "--etcd-user needs --etcd-password-file, too" },
+		{ { "--etcd-password-file=p" }, "--etcd-password-file needs --etcd-user, too" },
+		{ { "--etcd-cacert=c" }, "--etcd-cacert is for https:// endpoints" },
+		{ { "--etcd-cert=c", "--etcd-key=k" }, "--etcd-cert is for https:// endpoints" },
+		{ { "--standalone=f", "--etcd-user=u" },
+		  "--etcd-user cannot be given together with --standalone: a standalone node uses "
+		  "no etcd" },
 		{ { "--contest=all" },
 		  "--contest: 'all' is neither ALL nor the number of a contest" },
 		{ { "--contest=-1" },
 		  "--contest: '-1' is neither ALL nor the number of a contest" },
 		{ { "--contest=9999999999999999999" },
 		  "--contest: '9999999999999999999' is neither ALL nor the number of a contest" },
-		{ { "--cms-format=yaml" }, "--cms-format: 'yaml' is none of: auto, toml, json, flat-toml" },
+		{ { "--cms-format=yaml" },
+		  "--cms-format: 'yaml' is none of: auto, toml, json, flat-toml" },
 		{ { "--log-level=loud" },
 		  "--log-level: 'loud' is none of: error, warning, info, debug" },
 		{ { "--log-format=xml" }, "--log-format: 'xml' is none of: text, json" },
@@ -474,15 +496,13 @@ static void a_hidden_bad_value_is_refused(void **state)
 static void known_but_later(void **state)
 {
 	static const char *const names[] = {
-		"etcd-cacert", "etcd-cert",	     "etcd-key",
-		"etcd-user",   "etcd-password-file", "seed-ranking",
-		"zone",	       "hosts-file",	     "limit-nofile",
-		"umask",       "start-parallel",     "health-busy",
-		"output-dir",  "output-size",	     "output-files",
-		"rpc-listen",  "rpc-allow",	     "leave-on-stop",
-		"drain-time",  "on-topology-change", "init-database",
-		"add-admin",   "record-database",    "record-secrets",
-		"http",	       "check-state",
+		"zone",	      "hosts-file",	    "limit-nofile",
+		"umask",      "start-parallel",	    "health-busy",
+		"output-dir", "output-size",	    "output-files",
+		"rpc-listen", "rpc-allow",	    "leave-on-stop",
+		"drain-time", "on-topology-change", "init-database",
+		"add-admin",  "record-database",    "record-secrets",
+		"http",	      "check-state",
 	};
 
 	(void)state;
@@ -586,8 +606,7 @@ static void help_names_what_works_and_only_that(void **state)
 
 	(void)state;
 	assert_non_null(strstr(
-		help,
-		"  --etcd URL[,URL...]       etcd endpoints (default http://127.0.0.1:2379)\n"));
+		help, "  --etcd URL[,URL...]       etcd endpoints, all http:// or all https://"));
 	assert_non_null(strstr(help, "  --check                   "));
 	assert_null(strstr(help, "--rpc-listen"));
 	for (const char *line = help; *line; line += strcspn(line, "\n") + 1)

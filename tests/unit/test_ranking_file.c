@@ -242,6 +242,9 @@ static void a_ranking_is_checked_alone(void **state)
 		  "error ranking.public is an integer, CMS wants a" },
 		{ "[public]\nshow_id_column=1\n", CMS_FORMAT_TOML,
 		  "error ranking.public.show_id_column 1 is an integer, CMS wants a boolean" },
+		{ "user_name='x'\n", CMS_FORMAT_FLAT_TOML,
+		  "error ranking.user_name is not a key of CMS, and RankingWebServer ends at one "
+		  "that it does not know; did you mean ranking.username?" },
 		{ "user_name='x'\n", CMS_FORMAT_TOML,
 		  "warning ranking.user_name is not a key of CMS, which will ignore it; did you "
 		  "mean ranking.username?" },

@@ -22,13 +22,17 @@ enum options_action { OPTIONS_RUN, OPTIONS_CHECK, OPTIONS_HELP, OPTIONS_VERSION 
 struct options {
 	enum options_action action;
 	char *config;			/* NULL = none given */
-	struct str_list etcd;		/* URLs */
+	struct str_list etcd;		/* URLs, all of one scheme */
+	/* files, NULL = none; cert and key, user and password file only together */
+	char *etcd_cacert, *etcd_cert, *etcd_key;
+	char *etcd_user, *etcd_password_file;
 	char *prefix;			/* "/cms", no slash at the end */
 	char *standalone;		/* FILE or NULL */
 	struct str_list roles;		/* as given, checked: "core", "worker:2", "Checker", ... */
 	char *contest;			/* "ALL" or digits */
 	char *cms_bin;			/* NULL = look on PATH */
 	char *cms_format;		/* "auto", "toml", "json", "flat-toml" */
+	char *seed_ranking;
 	char *seed_config;
 	char *node_id;
 	char *instance;

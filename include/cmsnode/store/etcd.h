@@ -24,7 +24,8 @@ struct etcd_settings {
 	const struct str_list *endpoints;
 	/* files for https; NULL = the system's CAs, no own certificate */
 	const char *cacert, *cert, *key;
-	const char *user, *password;		/* NULL = etcd without users */
+	/* NULL = etcd without users. Its first line; read at each use, so it may be changed */
+	const char *user, *password_file;
 };
 
 /*

@@ -11,6 +11,7 @@
 #ifndef CMSNODE_STORE_ETCD_CODEC_H
 #define CMSNODE_STORE_ETCD_CODEC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -52,6 +53,15 @@ struct etcd_codec_status { /* of one server */
 
 /* The answer to POST /maintenance/status with "{}". 0, or -EINVAL if it is not one. */
 int etcd_codec_status(const char *body, size_t len, struct etcd_codec_status *ret);
+
+/* Body for POST /auth/authenticate; holds the password. Caller frees. */
+char *etcd_codec_authenticate(const char *user, const char *password);
+
+/* The token in its answer, NULL if there is none that fits a header. Caller frees. */
+char *etcd_codec_token(const char *body, size_t len);
+
+/* Does that error of etcd's ask for a (new) token? Nothing was carried out then. */
+bool etcd_codec_wants_token(const char *text);
 
 enum etcd_watch_message_kind {
 	ETCD_WATCH_CREATED,
