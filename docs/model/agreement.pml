@@ -162,6 +162,7 @@ byte watched[NODES]; /* so many of its events were delivered */
 byte fetching[NODES];
 bit for_accept[NODES]; /* it is fetched to be put in force */
 bit registered[NODES], held[NODES], behind[NODES], rewrite[NODES], gap[NODES];
+bit reread[NODES]; /* something happened that the present step did not take up */
 byte pushed[NODES]; /* attempt whose outcome is not known, 0 = none */
 byte attempts[NODES]; /* bits, of the wish; any may have been carried out */
 byte wish[NODES];
@@ -336,6 +337,10 @@ inline accept_pushed(i)
 	pushed[i] = 0
 }
 
+#define pushed_is_seen(i)                                                   \
+	(seen[i] && pushed[i] && g[seen[i]].author == (i) + 1 &&            \
+	 g[seen[i]].attempt == pushed[i])
+
 inline pursue_current(i)
 {
 	if
@@ -344,8 +349,7 @@ inline pursue_current(i)
 		:: agreed[i] -> hold(i)
 		:: else -> go_on(i)
 		fi
-	:: seen[i] && pushed[i] && g[seen[i]].author == i + 1 &&
-	   g[seen[i]].attempt == pushed[i] ->
+	:: pushed_is_seen(i) ->
 		n = pushed[i];
 		accept_pushed(i);
 		go_on(i)
@@ -374,6 +378,7 @@ inline read(i)
 	:: else
 	fi;
 	gap[i] = 0;
+	reread[i] = 0;
 	see_current(i);
 	registered[i] = stands(i);
 	if
@@ -581,7 +586,8 @@ inline fetched(i)
 inline restore_by_hand(i)
 {
 	if
-	:: wish[i] == PUBLISH ->
+	:: pushed_is_seen(i) -> pursue_current(i) /* an earlier attempt was carried out after all */
+	:: !pushed_is_seen(i) && wish[i] == PUBLISH ->
 		found = agreed[i] == 0;
 		h = 0;
 		do
@@ -596,7 +602,7 @@ inline restore_by_hand(i)
 			enter_following(i)
 		:: else -> prepare(i, agreed[i])
 		fi
-	:: wish[i] == ACCEPT ->
+	:: !pushed_is_seen(i) && wish[i] == ACCEPT ->
 		if
 		:: current == 0 ->
 			refuse_wish(i);
@@ -648,7 +654,7 @@ inline prepared(i)
 		swap(i, k, 1)
 	:: else ->
 		restoring[i] = 0;
-		state[i] = READING
+		enter_following(i)
 	fi
 }
 
@@ -675,7 +681,11 @@ inline watch_while_preparing(i)
 	watch(i);
 #ifndef PREPARE_UNREAD
 	if
-	:: found -> restoring[i] = 0
+	:: found && wish[i] > EDIT ->
+		restoring[i] = 0;
+		reread[i] = 1;
+		state[i] = SNAPSHOT
+	:: found && wish[i] <= EDIT -> enter_following(i)
 	:: else
 	fi
 #endif
@@ -703,6 +713,45 @@ inline forget_request(m)
 	r[m].folded_now = 0
 }
 
+/* Somebody was quicker; or the transport has sent it twice, and the other one was carried out. */
+inline lose(i)
+{
+	n = r[j].attempt;
+#ifdef NO_ELSE_READ
+	/* It is not known who: with what was known before, under a new name. */
+	seen[i] = r[j].if_current;
+	seen_mod[i] = r[j].if_mod;
+	seen_folded[i] = r[j].if_folded;
+	attempts[i] = attempts[i] & ~(1 << n);
+	pushed[i] = 0;
+	k = r[j].kind;
+	forget_request(j);
+	if
+	:: k == SWAP -> swap(i, agreed[i], 0)
+	:: else -> mark(i)
+	fi
+#else
+	forget_request(j);
+#ifdef BELIEVE_LOSS
+	attempts[i] = attempts[i] & ~(1 << n);
+	pushed[i] = 0;
+#endif
+	if
+	:: agreed[i] == seen[i] -> attempts[i] = 0
+	:: else
+	fi;
+	if
+	:: pushed_is_seen(i) -> pursue_current(i)
+	:: else ->
+		pushed[i] = 0;
+		if
+		:: wish[i] > EDIT -> state[i] = SNAPSHOT
+		:: else -> pursue_current(i)
+		fi
+	fi
+#endif
+}
+
 inline take_reply(i)
 {
 	j = slot(i, 0);
@@ -719,26 +768,7 @@ inline take_reply(i)
 		:: else
 		fi;
 		go_on(i)
-	:: else ->
-		/* Somebody was quicker: this attempt can never be carried out. */
-		attempts[i] = attempts[i] & ~(1 << r[j].attempt);
-#ifdef NO_ELSE_READ
-		/* It is not known who: with what was known before, under a new name. */
-		seen[i] = r[j].if_current;
-		seen_mod[i] = r[j].if_mod;
-		seen_folded[i] = r[j].if_folded;
-		k = r[j].kind;
-		forget_request(j);
-		pushed[i] = 0;
-		if
-		:: k == SWAP -> swap(i, agreed[i], 0)
-		:: else -> mark(i)
-		fi
-#else
-		forget_request(j);
-		pushed[i] = 0;
-		pursue_current(i)
-#endif
+	:: else -> lose(i)
 	fi
 }
 
@@ -804,6 +834,7 @@ inline crash(i)
 	behind[i] = 0;
 	rewrite[i] = 0;
 	gap[i] = 0;
+	reread[i] = 0;
 	watched[i] = 0;
 	pushed[i] = 0;
 	attempts[i] = 0;
@@ -849,7 +880,7 @@ end:	do
 		fi }
 	:: d_step { state[i] == FOLLOWING && may_fold(i) && !store_is_behind && somebody(waits) ->
 		state[i] = SNAPSHOT }
-	:: d_step { state[i] == FOLLOWING && (gap[i] || registered[i] != stands(i) ||
+	:: d_step { state[i] == FOLLOWING && (gap[i] || reread[i] || registered[i] != stands(i) ||
 		    (!held[i] && behind[i] != store_is_behind)) -> state[i] = READING }
 	/* From outside. */
 	:: d_step { is_up(i) && !wish[i] && (editors & (1 << i)) ->

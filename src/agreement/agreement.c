@@ -216,7 +216,7 @@ static void remember(struct agreement *a, const struct agreement_input *in)
 static void remember_unless_ours(struct agreement *a, const struct agreement_input *in)
 {
 	(void)in;
-	if (!a->pushed || strcmp(a->seen.name, a->pushed->name) != 0)
+	if (!agreement_sees_pushed(a))
 		a->reread = true;
 }
 

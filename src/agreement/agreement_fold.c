@@ -344,17 +344,25 @@ void agreement_swap(struct agreement *a, struct generation *generation, const ch
 	agreement_converse(a, AGREEMENT_SWAPPING, request);
 }
 
+/*
+ * Somebody was quicker, and the else-branch says who: perhaps we ourselves, since an HTTP client
+ * may send a request again whose connection broke. So the attempt is kept until `current` is
+ * known to descend from it or not. The next one takes a new name.
+ */
 static void swap_lost(struct agreement *a, const struct store_reply *reply)
 {
 	struct err err;
+	const int r = agreement_reply_current(a, reply, 0, &err);
+	const bool ours = r == 0 && agreement_sees_pushed(a);
 
-	/* Somebody was quicker; the else-branch says who. The next attempt takes a new name. */
-	if (a->pushed && a->pushed_edit && a->attempts_len)
-		a->attempts_len--;
-	generation_free(steal(a->pushed));
-	if (agreement_wants_restore(a))
+	/* Where `current` was only marked, none was carried out, and none can be any more. */
+	if (r == 0 && a->agreed && strcmp(a->seen.name, a->agreed->name) == 0)
+		a->attempts_len = 0;
+	if (!ours)
+		generation_free(steal(a->pushed));
+	if (!ours && agreement_wants_restore(a))
 		agreement_enter_snapshot(a); /* it rests on all that the store holds */
-	else if (agreement_reply_current(a, reply, 0, &err) < 0)
+	else if (r < 0)
 		agreement_hold(a, err.msg);
 	else
 		agreement_pursue_current(a);

@@ -316,13 +316,18 @@ static void same_as_agreed(struct agreement *a)
 	agreement_go_on(a);
 }
 
+bool agreement_sees_pushed(const struct agreement *a)
+{
+	return a->pushed && strcmp(a->seen.name, a->pushed->name) == 0;
+}
+
 void agreement_pursue_current(struct agreement *a)
 {
 	const struct current *seen = &a->seen;
 
 	if (seen->mod_revision == 0) {
 		agreement_no_current(a);
-	} else if (a->pushed && strcmp(seen->name, a->pushed->name) == 0) {
+	} else if (agreement_sees_pushed(a)) {
 		/* The swap of unknown outcome did happen. */
 		a->current = *seen;
 		agreement_settle_attempts(a, a->pushed);

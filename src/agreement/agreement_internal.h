@@ -213,6 +213,8 @@ agreement_cell agreement_fetch_done;
 
 /* `current` was read: follow what it names, seed, or hold. */
 void agreement_pursue_current(struct agreement *a);
+/* Is the generation in force the one that we sent, although its outcome was not known? */
+bool agreement_sees_pushed(const struct agreement *a);
 void agreement_no_current(struct agreement *a);
 void agreement_enter_fetching(struct agreement *a, const struct current *current);
 /* Takes the generation as the agreed one. */

@@ -75,7 +75,9 @@ static void accept(struct agreement *a)
 
 void agreement_restore(struct agreement *a)
 {
-	if (a->edits[0].kind == AGREEMENT_EDIT_PUBLISH)
+	if (agreement_sees_pushed(a))
+		agreement_pursue_current(a); /* an earlier attempt was carried out after all */
+	else if (a->edits[0].kind == AGREEMENT_EDIT_PUBLISH)
 		publish(a);
 	else
 		accept(a);
@@ -85,6 +87,7 @@ void agreement_restore(struct agreement *a)
 void agreement_prepare_again(struct agreement *a, const struct agreement_input *in)
 {
 	(void)in;
+	a->reread = true; /* if it comes to nothing, what was seen is still to be followed */
 	if (agreement_wants_restore(a))
 		agreement_enter_snapshot(a);
 	else

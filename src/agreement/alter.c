@@ -120,12 +120,13 @@ static bool port_is_taken(const struct joining *joining, int port)
 	return false;
 }
 
-/* isolate's boxes are per kernel and numbered by shard modulo 64. */
+/* isolate's boxes are per kernel and numbered by the shard, modulo some number. */
 static bool worker_boxes_clash(const struct joining *joining, size_t shard)
 {
 	const struct slot_list *list = &joining->generation->slots.lists[CATALOGUE_WORKER];
+	const size_t boxes = config_worker_boxes(joining->generation->meta.format);
 
-	for (size_t k = shard % 64; k < list->len; k += 64) {
+	for (size_t k = shard % boxes; k < list->len; k += boxes) {
 		const struct slot *slot = &list->items[k];
 		if (k == shard || slot_is_vacant(slot))
 			continue;
@@ -237,6 +238,8 @@ static size_t wanted_count(const struct joining *joining, enum catalogue_index s
 		} else if ((strcmp(role, "worker") == 0 && service == CATALOGUE_WORKER) ||
 			   (strcmp(role, "contest-web") == 0 &&
 			    service == CATALOGUE_CONTEST_WEB_SERVER) ||
+			   (strcmp(role, "ranking") == 0 &&
+			    service == CATALOGUE_RANKING_WEB_SERVER) ||
 			   strcmp(role, known->name) == 0) {
 			wanted += n;
 		}
@@ -283,8 +286,6 @@ static void fill_slots(const struct joining *joining)
 {
 	for (int s = 0; s < CATALOGUE_COUNT; s++) {
 		const enum catalogue_index service = (enum catalogue_index)s;
-		if (!catalogue_at(service)->listed)
-			continue;
 		const size_t wanted = wanted_count(joining, service);
 		size_t mine = count_mine(joining, service);
 

@@ -191,35 +191,43 @@ void str_sha256(const void *data, size_t len, char ret[65])
 	str_hex(digest, 32, ret);
 }
 
-/* Levenshtein's distance, two rows at a time; both words are short. */
-static size_t edit_distance(const char *a, const char *b)
+#define NEAREST_MAX 256 /* bytes of a word that is worth a look */
+
+static size_t least(size_t a, size_t b)
 {
-	const size_t n = strlen(a);
-	const size_t m = strlen(b);
-	size_t *row = xcalloc(m + 1, sizeof(*row));
+	return a < b ? a : b;
+}
+
+/*
+ * Levenshtein's distance of two short words, or anything beyond `most` if it is more. Row i needs
+ * only the columns within `most` of i. Outside of them it is more than that, and so is what stands
+ * there in `row`: on the left i, on the right the number of the column.
+ */
+static size_t edit_distance(const char *a, size_t n, const char *b, size_t m, size_t most)
+{
+	size_t row[NEAREST_MAX + 1];
 
 	for (size_t j = 0; j <= m; j++)
 		row[j] = j;
 	for (size_t i = 1; i <= n; i++) {
-		size_t diagonal = row[0];
+		const size_t first = i > most ? i - most : 1;
+		const size_t last = least(m, i + most);
+		size_t diagonal = row[first - 1];
+		size_t best = i;
 
-		row[0] = i;
-		for (size_t j = 1; j <= m; j++) {
+		row[first - 1] = i;
+		for (size_t j = first; j <= last; j++) {
 			const size_t above = row[j];
-			size_t best = diagonal + (a[i - 1] != b[j - 1]);
 
-			if (above + 1 < best)
-				best = above + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
+			row[j] = least(diagonal + (a[i - 1] != b[j - 1]),
+				       least(above, row[j - 1]) + 1);
+			best = least(best, row[j]);
 			diagonal = above;
 		}
+		if (best > most)
+			break;
 	}
-	const size_t distance = row[m];
-
-	free(row);
-	return distance;
+	return row[m];
 }
 
 const char *str_nearest(const char *word, const char *const *candidates, size_t n)
@@ -228,10 +236,14 @@ const char *str_nearest(const char *word, const char *const *candidates, size_t 
 	const char *nearest = NULL;
 	size_t best = length / 3 + 1;
 
-	if (length > 256)
+	if (length > NEAREST_MAX)
 		return NULL;
 	for (size_t i = 0; i < n; i++) {
-		const size_t distance = edit_distance(word, candidates[i]);
+		const size_t other = strlen(candidates[i]);
+		/* They differ by what one is longer, at the least. */
+		if (other > NEAREST_MAX || other > length + best || length > other + best)
+			continue;
+		const size_t distance = edit_distance(word, length, candidates[i], other, best);
 
 		if (distance <= best && (!nearest || distance < best)) {
 			best = distance;

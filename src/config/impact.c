@@ -306,18 +306,3 @@ bool impact_restarts(const struct impact *impact, const char *service, int shard
 		*ret_why = cause ? xstrdup(cause->reason) : NULL;
 	return cause;
 }
-
-bool impact_must_restart(const char *service, int shard, const struct value *old,
-			 const struct value *new, char **ret_why)
-{
-	static const enum cms_format formats[] = { CMS_FORMAT_TOML, CMS_FORMAT_JSON,
-						   CMS_FORMAT_FLAT_TOML };
-
-	for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
-		CLEAN(impact) struct impact *impact = impact_new(formats[i], old, new);
-
-		if (impact_restarts(impact, service, shard, ret_why))
-			return true;
-	}
-	return false;
-}

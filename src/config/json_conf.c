@@ -54,6 +54,21 @@ static void skip_sign(struct reader *r)
 	r->p++;
 }
 
+/* At a backslash. cJSON takes \\u with anything behind it that is no hexadecimal for NUL. */
+static int check_escape(struct reader *r)
+{
+	static const char hex[] = "0123456789abcdefABCDEF";
+
+	if (r->p[1] != 'u')
+		return 0;
+	if (strspn(r->p + 2, hex) < 4)
+		return reader_error(r, -EINVAL, r->p,
+				    "expected 4 hexadecimal digits in a \\u escape");
+	if (strncmp(r->p, "\\u0000", 6) == 0)
+		return reader_error(r, -EINVAL, r->p, "a text may not hold the character NUL");
+	return 0;
+}
+
 static int skip_string(struct reader *r)
 {
 	skip_blanks(r);
@@ -64,9 +79,9 @@ static int skip_string(struct reader *r)
 					    "write \\n or \\t");
 		if (*r->p != '\\')
 			continue;
-		if (strncmp(r->p, "\\u0000", 6) == 0)
-			return reader_error(r, -EINVAL, r->p,
-					    "a text may not hold the character NUL");
+		const int rc = check_escape(r);
+		if (rc < 0)
+			return rc;
 		r->p++;
 	}
 	r->p++;

@@ -229,15 +229,52 @@ static struct value *mask_table(const char *path, const struct value *table)
 	return masked;
 }
 
+static bool is_nearest_to_secret(const char *name)
+{
+	const char *nearest = config_key_nearest(name);
+	if (!nearest)
+		return false;
+	const struct config_key *key = config_key_find(nearest);
+
+	return (key ? key : config_key_find_flat(nearest))->secret;
+}
+
+/* CMS ignores a key that it does not know, so a misspelt secret stays one for years. */
+static bool may_be_secret(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return is_nearest_to_secret(path) || (dot && is_nearest_to_secret(dot + 1));
+}
+
+/* `secret`: what the key seems to be, found once for a long list. */
+static struct value *mask_unknown(const char *path, const struct value *value, bool secret)
+{
+	if (value->type == VALUE_TABLE)
+		return mask_table(path, value);
+	if (value->type == VALUE_STRING && secret)
+		return value_new_string(MASK);
+	if (value->type != VALUE_ARRAY)
+		return value_clone(value);
+	struct value *masked = value_new_array();
+
+	for (size_t i = 0; i < value->array.len; i++)
+		value_array_add(masked, mask_unknown(path, value->array.items[i], secret));
+	return masked;
+}
+
 struct value *config_mask(const char *path, const struct value *value)
 {
 	const struct config_key *key = config_key_find(path);
+	const bool may_hold = value->type == VALUE_STRING || value->type == VALUE_ARRAY;
 	struct value *masked;
 
 	/* "database": the table of cms.toml, or cms.conf's flat key, which is never one. */
 	if (!key && value->type != VALUE_TABLE)
 		key = config_key_find_flat(path);
-	if (key && key->secret)
+	if (!key)
+		masked = mask_unknown(path, value, may_hold && may_be_secret(path));
+	else if (key->secret)
 		masked = mask_secret(key, value);
 	else if (value->type == VALUE_TABLE)
 		masked = mask_table(path, value);

@@ -144,6 +144,14 @@ static const struct boxes {
 	{ CMS_FORMAT_JSON, 10, false, "CMS 1.2 and 1.3 give" },
 };
 
+size_t config_worker_boxes(enum cms_format format)
+{
+	for (size_t i = 0; i < ARRAY_LEN(boxes); i++)
+		if (boxes[i].format == format)
+			return boxes[i].modulo;
+	return 1;
+}
+
 static void check_boxes(const struct place *places, size_t len, const struct boxes *rule,
 			struct findings *findings)
 {

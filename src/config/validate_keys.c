@@ -71,16 +71,22 @@ static void check_type(const struct config_key *key, const struct value *value,
 
 /* ---- Known and unknown keys ---- */
 
-static void report_unknown(const char *path, struct findings *findings)
+/* RankingWebServer of 1.3 to June 2025 ends at one; all others read on. */
+static bool ends_at_unknown(const char *path, const struct validation *validation)
+{
+	return validation->context->format != CMS_FORMAT_TOML && str_starts(path, "ranking.");
+}
+
+static void report_unknown(const char *path, const struct validation *validation)
 {
 	const char *nearest = config_key_nearest(path);
+	const bool ends = ends_at_unknown(path, validation);
+	const char *effect = ends ? "and RankingWebServer ends at one that it does not know" :
+				    "which will ignore it";
 
-	if (nearest)
-		add_warning(findings, path,
-			    "is not a key of CMS, which will ignore it; did you mean %s?", nearest);
-	else
-		add_warning(findings, path,
-			    "is not a key of CMS, which will ignore it; check the name");
+	findings_add(validation->findings, ends, path, "is not a key of CMS, %s; %s%s%s", effect,
+		     nearest ? "did you mean " : "check the name", nearest ? nearest : "",
+		     nearest ? "?" : "");
 }
 
 /* Is there a known key "<path>.<something>"? */
@@ -97,44 +103,47 @@ static bool is_table_path(const char *path)
 	return false;
 }
 
-static void check_members(const char *path, const struct value *table, struct findings *findings);
+static void check_members(const char *path, const struct value *table,
+			  const struct validation *validation);
 
-static void check_key(const char *path, const struct value *value, struct findings *findings)
+static void check_key(const char *path, const struct value *value,
+		      const struct validation *validation)
 {
 	const struct config_key *key = config_key_find(path);
 
 	if (key)
-		check_type(key, value, findings);
+		check_type(key, value, validation->findings);
 	else if (!is_table_path(path))
-		report_unknown(path, findings);
+		report_unknown(path, validation);
 	else if (value->type == VALUE_TABLE)
-		check_members(path, value, findings);
+		check_members(path, value, validation);
 	else
-		add_error(findings, path, "is %s, CMS wants a table ([%s] in cms.toml)",
+		add_error(validation->findings, path, "is %s, CMS wants a table ([%s] in cms.toml)",
 			  config_type_phrase(value->type), path);
 }
 
-static void check_members(const char *path, const struct value *table, struct findings *findings)
+static void check_members(const char *path, const struct value *table,
+			  const struct validation *validation)
 {
 	for (size_t i = 0; i < table->table.len; i++) {
 		CLEAN(str) char *inner = xasprintf("%s.%s", path, table->table.members[i].key);
 
-		check_key(inner, table->table.members[i].value, findings);
+		check_key(inner, table->table.members[i].value, validation);
 	}
 }
 
-static void report_unknown_table(const struct value_member *member, struct findings *findings)
+static void report_unknown_table(const struct value_member *member,
+				 const struct validation *validation)
 {
 	if (member->value->type == VALUE_TABLE && member->value->table.len)
-		check_members(member->key, member->value, findings);
+		check_members(member->key, member->value, validation);
 	else
-		report_unknown(member->key, findings);
+		report_unknown(member->key, validation);
 }
 
 void validate_keys(const struct validation *validation)
 {
 	const struct value *document = validation->document;
-	struct findings *findings = validation->findings;
 
 	for (size_t i = 0; i < document->table.len; i++) {
 		const struct value_member *member = &document->table.members[i];
@@ -142,8 +151,8 @@ void validate_keys(const struct validation *validation)
 		if (str_eq(member->key, "services") || str_eq(member->key, "other_services"))
 			continue;
 		if (is_table_path(member->key))
-			check_key(member->key, member->value, findings);
+			check_key(member->key, member->value, validation);
 		else
-			report_unknown_table(member, findings);
+			report_unknown_table(member, validation);
 	}
 }

@@ -67,7 +67,7 @@ static int add_assignments(cJSON *request, const struct ctl *ctl, struct err *er
 }
 
 /* "-" is standard input. */
-static int add_file(cJSON *request, const char *path, struct err *err)
+static int add_file(cJSON *request, const char *path, bool ranking, struct err *err)
 {
 	CLEAN(buf) struct buf text = BUF_INIT(CONTROL_REQUEST_MAX);
 	const int r = file_read(str_eq(path, "-") ? "/dev/stdin" : path, &text, err);
@@ -77,6 +77,7 @@ static int add_file(cJSON *request, const char *path, struct err *err)
 	if (strlen(buf_str(&text)) != text.len)
 		return err_set(err, ERR_CONFIG, "%s: it holds a byte 0, so it is no text", path);
 	json_add_str(request, "import", buf_str(&text));
+	json_add_bool(request, "ranking", ranking);
 	return 0;
 }
 
@@ -97,7 +98,7 @@ static void print_lines(const char *title, const char *text)
 	}
 }
 
-static void print_warnings(const cJSON *warnings)
+void ctl_print_warnings(const cJSON *warnings, FILE *to)
 {
 	const cJSON *warning;
 
@@ -107,7 +108,7 @@ static void print_warnings(const cJSON *warnings)
 				       json_get_str(warning, "text"));
 		CLEAN(str) char *safe = ctl_printable(line, false);
 
-		(void)printf("%s\n", safe);
+		(void)fprintf(to, "%s\n", safe);
 	}
 }
 
@@ -126,7 +127,7 @@ static void print_plan(const cJSON *plan)
 		return;
 	}
 	print_lines("changes:", changes ? changes : "");
-	print_warnings(json_get_array(plan, "warnings"));
+	ctl_print_warnings(json_get_array(plan, "warnings"), stdout);
 	print_lines("services:", outlook ? outlook : "");
 }
 
@@ -153,11 +154,11 @@ static enum progress progress_of(const cJSON *node, int64_t sequence)
 	const char *current = json_get_str(config, "current");
 	const cJSON *service;
 
-	if (json_get_str(config, "refused") && current &&
-	    generation_name_sequence(current) >= sequence)
-		return PROGRESS_REFUSED;
 	if (!applied || generation_name_sequence(applied) < sequence)
-		return PROGRESS_WAITING;
+		return json_get_str(config, "refused") && current &&
+				       generation_name_sequence(current) >= sequence ?
+			       PROGRESS_REFUSED :
+			       PROGRESS_WAITING;
 	cJSON_ArrayForEach(service, json_get_array(node, "services"))
 		if (service_is_moving(service))
 			return PROGRESS_WAITING;
@@ -184,9 +185,13 @@ static void tell_progress(struct waiting *waiting, const cJSON *node)
 		return;
 	}
 	const char *refused = json_get_str(json_get_object(node, "config"), "refused");
-	CLEAN(str) char *line = progress == PROGRESS_REFUSED ?
-					xasprintf("%s: refused: %s", id, refused) :
-					xasprintf("%s: applied", id);
+	CLEAN(str)
+	char *line =
+		xasprintf("%s: %s%s%s", id, progress == PROGRESS_REFUSED ? "refused" : "applied",
+			  !refused		       ? "" :
+			  progress == PROGRESS_REFUSED ? ": " :
+							 ", but ",
+			  refused ? refused : "");
 	CLEAN(str) char *safe = ctl_printable(line, false);
 
 	(void)printf("%s\n", safe);
@@ -327,7 +332,7 @@ int ctl_config_unset(const struct ctl *ctl, struct err *err)
 int ctl_config_import(const struct ctl *ctl, struct err *err)
 {
 	CLEAN(json) cJSON *request = ctl_request("config.plan");
-	const int r = add_file(request, ctl->words[0], err);
+	const int r = add_file(request, ctl->words[0], ctl->ranking, err);
 
 	return r < 0 ? r : ctl_plan_and_apply(ctl, steal(request), err);
 }
@@ -369,7 +374,7 @@ int ctl_plan(const struct ctl *ctl, struct err *err)
 	int r;
 
 	if (ctl->words_len == 1 && !strchr(ctl->words[0], '='))
-		r = add_file(request, ctl->words[0], err);
+		r = add_file(request, ctl->words[0], ctl->ranking, err);
 	else
 		r = add_assignments(request, ctl, err);
 	if (r == 0)

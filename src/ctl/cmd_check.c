@@ -16,6 +16,7 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
 #include "cmsnode/config/document.h"
+#include "cmsnode/config/ranking_file.h"
 #include "cmsnode/config/toml.h"
 #include "cmsnode/config/validate.h"
 #include "cmsnode/config/validate_local.h"
@@ -33,8 +34,16 @@ static void count_errors(struct checked *checked)
 		checked->errors += checked->findings.items[i].is_error;
 }
 
+static int parse(const struct buf *text, bool ranking, enum cms_format *ret_format,
+		 struct value **ret, struct err *err)
+{
+	if (ranking)
+		return ranking_file_parse(buf_str(text), text->len, ret_format, ret, err);
+	return cms_file_parse(buf_str(text), text->len, ret_format, ret, err);
+}
+
 /* A file that cannot be read or parsed is one error of the whole file. */
-static void check_file(const char *path, struct checked *ret)
+static void check_file(const char *path, bool ranking, struct checked *ret)
 {
 	CLEAN(buf) struct buf text = BUF_INIT(TOML_MAX_SIZE);
 	CLEAN(value) struct value *document = NULL;
@@ -44,13 +53,16 @@ static void check_file(const char *path, struct checked *ret)
 
 	*ret = (struct checked){ .path = path };
 	if (file_read(path, &text, &err) < 0 ||
-	    cms_file_parse(buf_str(&text), text.len, &context.format, &document, &err) < 0) {
+	    parse(&text, ranking, &context.format, &document, &err) < 0) {
 		findings_add(&ret->findings, true, "", "%s", err.msg);
 	} else {
 		ret->format = cms_format_name(context.format);
 		validate_local_read("", &local);
 		validate_local_apply(&local, &context);
-		config_validate(document, &context, &ret->findings);
+		if (ranking)
+			config_validate_ranking(document, &context, &ret->findings);
+		else
+			config_validate(document, &context, &ret->findings);
 	}
 	count_errors(ret);
 }
@@ -111,7 +123,7 @@ int ctl_config_check(const struct ctl *ctl, struct err *err)
 	for (size_t i = 0; i < ctl->words_len; i++) {
 		struct checked checked;
 
-		check_file(ctl->words[i], &checked);
+		check_file(ctl->words[i], ctl->ranking, &checked);
 		bad += checked.errors > 0;
 		if (ctl->json)
 			add_json(files, &checked);

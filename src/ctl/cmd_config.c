@@ -166,5 +166,7 @@ int ctl_config_export(const struct ctl *ctl, struct err *err)
 	if (!text)
 		return err_set(err, -EPROTO, "the daemon's answer has no text");
 	(void)fputs(text, stdout);
+	/* Beside the file, which goes elsewhere. */
+	ctl_print_warnings(json_get_array(result, "warnings"), stderr);
 	return 0;
 }

@@ -102,6 +102,7 @@ static int edit_once(const struct ctl *ctl, struct draft *draft, struct err *err
 	cJSON *request = ctl_request("config.plan");
 
 	json_add_str(request, "import", draft->text);
+	json_add_bool(request, "ranking", ctl->ranking);
 	return ctl_plan_and_apply(ctl, request, err);
 }
 

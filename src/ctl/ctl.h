@@ -180,6 +180,9 @@ void ctl_print_json(const struct cJSON *json);
  */
 int ctl_plan_and_apply(const struct ctl *ctl, struct cJSON *request, struct err *err);
 
+/* "warning: key: text" for each of [{"key","text"}]. */
+void ctl_print_warnings(const struct cJSON *warnings, FILE *to);
+
 /* --- cmd_status.c --- */
 
 /*

@@ -24,11 +24,12 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
 #include "cmsnode/config/document.h"
+#include "cmsnode/config/conversion.h"
 #include "cmsnode/config/keys.h"
+#include "cmsnode/config/ranking_file.h"
 #include "cmsnode/config/validate.h"
 #include "cmsnode/config/validate_local.h"
 #include "cmsnode/daemon/options.h"
-#include "cmsnode/daemon/seed.h"
 #include "cmsnode/status/control_socket.h"
 #include "cmsnode/store/store.h"
 #include "cmsnode/topology/outlook.h"
@@ -120,68 +121,60 @@ static int add_changes(const struct node *node, const struct generation *generat
 	return r;
 }
 
-static int parse_file(const char *text, struct value **ret, enum cms_format *ret_format,
-		      struct err *err)
+static int import_ranking(const struct generation *generation, const char *text,
+			  struct edits *edits, struct findings *findings, struct err *err)
 {
-	if (cms_file_parse(text, strlen(text), ret_format, ret, err) < 0)
+	CLEAN(value) struct value *document = value_new_table();
+	struct value *ranking = NULL;
+	enum cms_format format;
+
+	if (ranking_file_parse(text, strlen(text), &format, &ranking, err) < 0)
 		return err_set(err, ERR_CONFIG, "%s", err->msg);
+	value_set(document, "ranking", ranking);
+	config_conversion(document, format, generation->meta.format, findings);
+	alter_import_ranking(generation, document, edits);
 	return 0;
 }
 
-static int add_import(const struct node *node, const struct generation *generation,
-		      const char *text, struct edits *edits, struct err *err)
+static int import_main(const struct node *node, const struct generation *generation,
+		       const char *text, struct edits *edits, struct findings *findings,
+		       struct err *err)
 {
 	const struct alter_import_settings settings = { .keep_loopback =
 								node->options->standalone };
 	CLEAN(value) struct value *document = NULL;
 	enum cms_format format;
-	const int r = parse_file(text, &document, &format, err);
 
-	return r < 0 ? r : alter_import(generation, document, &settings, edits, err);
-}
-
-/* What an operator wrote into FILE by hand is not overwritten behind his back. */
-static int check_operators_file(const struct node *node, struct err *err)
-{
-	char digest[65];
-
-	if (!node->options->standalone)
-		return 0;
-	if (seed_digest(node->options, digest, err) < 0)
-		return ERR_CONFLICT;
-	if (strcmp(digest, node->seed_digest) == 0)
-		return 0;
-	return err_set(err, ERR_CONFLICT,
-		       "%s was changed by hand: restart cmsnoded to take that in, then set this",
-		       node->options->standalone);
+	if (cms_file_parse(text, strlen(text), &format, &document, err) < 0)
+		return err_set(err, ERR_CONFIG, "%s", err->msg);
+	config_conversion(document, format, generation->meta.format, findings);
+	return alter_import(generation, document, &settings, edits, err);
 }
 
 /* ---- config.plan ------------------------------------------------------------------ */
 
-static void add_findings(cJSON *result, const struct generation *generation,
-			 const struct generation *altered, const struct node *node)
+/* What is wrong now and was not before, and what came with the wish (a conversion's losses). */
+static void add_findings(cJSON *result, const struct node *node, const struct generation *altered,
+			 const struct findings *wish)
 {
 	CLEAN(findings) struct findings before = { 0 };
 	CLEAN(findings) struct findings after = { 0 };
+	CLEAN(findings) struct findings news = { 0 };
 	CLEAN(validate_local) struct validate_local local = { 0 };
-	CLEAN(value) struct value *old = generation_render(generation);
+	CLEAN(value) struct value *old = generation_render(node_agreed(node));
 	CLEAN(value) struct value *new = generation_render(altered);
 	struct validate_context context = { .format = altered->meta.format };
-	cJSON *warnings = cJSON_AddArrayToObject(result, "warnings");
 
 	validate_local_read(node->options->facts_root, &local);
 	validate_local_apply(&local, &context);
 	config_validate(old, &context, &before);
 	config_validate(new, &context, &after);
-	for (size_t i = 0; i < after.len; i++) {
-		if (findings_have(&before, &after.items[i]))
-			continue;
-		cJSON *json = cJSON_CreateObject();
-
-		json_add_str(json, "key", after.items[i].key);
-		json_add_str(json, "text", after.items[i].text);
-		(void)cJSON_AddItemToArray(warnings, json);
-	}
+	for (size_t i = 0; i < wish->len; i++)
+		findings_add(&news, false, wish->items[i].key, "%s", wish->items[i].text);
+	for (size_t i = 0; i < after.len; i++)
+		if (!findings_have(&before, &after.items[i]))
+			findings_add(&news, false, after.items[i].key, "%s", after.items[i].text);
+	control_add_findings(result, &news, CONTROL_ALL);
 }
 
 static void add_outlook(cJSON *json, const struct node *node, const struct generation *generation,
@@ -202,7 +195,8 @@ static void add_outlook(cJSON *json, const struct node *node, const struct gener
 }
 
 static cJSON *plan_json(struct node *node, const struct generation *altered,
-			const struct registrations *registrations, const struct change_plan *plan)
+			const struct registrations *registrations, const struct findings *wish,
+			const struct change_plan *plan)
 {
 	const struct generation *generation = node_agreed(node);
 	CLEAN(generation_diff) struct generation_diff diff = { 0 };
@@ -218,7 +212,7 @@ static cJSON *plan_json(struct node *node, const struct generation *altered,
 	json_add_str(json, "base", generation->name);
 	(void)cJSON_AddItemToObject(json, "changes", generation_diff_to_json(&diff));
 	json_add_str(json, "text", text);
-	add_findings(json, generation, altered, node);
+	add_findings(json, node, altered, wish);
 	add_outlook(json, node, generation, altered, registrations);
 	return json;
 }
@@ -228,12 +222,14 @@ struct planning {
 	struct node *node;
 	struct control_request *request;
 	struct edits edits;
+	struct findings findings; /* of the wish itself */
 	char *reason;
 };
 
 static void planning_free(struct planning *planning)
 {
 	edits_fini(&planning->edits);
+	findings_fini(&planning->findings);
 	free(planning->reason);
 	free(planning);
 }
@@ -257,7 +253,8 @@ static void answer_planning(struct planning *planning, const struct registration
 	const struct change_plan *plan =
 		changes ? remember(&node->plans, &planning->edits, planning->reason) : NULL;
 
-	control_answer(planning->request, plan_json(node, altered, registrations, plan));
+	control_answer(planning->request,
+		       plan_json(node, altered, registrations, &planning->findings, plan));
 }
 
 /* With the store silent the last that is known has to do: a plan is no promise. */
@@ -275,15 +272,16 @@ static void on_nodes(void *ctx, const struct store_kvs *ranges, size_t len, cons
 	planning_free(planning);
 }
 
-/* Takes the edits. */
+/* Takes the edits and the findings. */
 static void answer_plan(struct node *node, struct control_request *request, struct edits *edits,
-			const char *reason)
+			struct findings *findings, const char *reason)
 {
 	struct planning *planning = xmalloc(sizeof(*planning));
 	CLEAN(str_list) struct str_list paths = { 0 };
 
-	*planning = (struct planning){ node, request, *edits, xstrdup(reason) };
+	*planning = (struct planning){ node, request, *edits, *findings, xstrdup(reason) };
 	*edits = (struct edits){ 0 };
+	*findings = (struct findings){ 0 };
 	str_list_add(&paths, "nodes/");
 	agreement_driver_read(node->driver, &paths, on_nodes, planning);
 }
@@ -299,8 +297,10 @@ static void on_rollback_read(struct node *node, struct control_request *request,
 
 	(void)unused;
 	(void)ctx;
+	struct findings findings = { 0 };
+
 	alter_roll_back(generation, to, &edits);
-	answer_plan(node, request, &edits, reason);
+	answer_plan(node, request, &edits, &findings, reason);
 }
 
 static void plan_rollback(struct node *node, struct control_request *request,
@@ -322,18 +322,21 @@ void control_config_plan(struct node *node, struct control_request *request, con
 	const char *text = json_get_str(body, "import");
 	const char *rollback = json_get_str(body, "rollback");
 	struct edits edits = { 0 };
+	struct findings findings = { 0 };
 	struct err err = { 0 };
 
 	if (!generation)
 		return;
-	int r = check_operators_file(node, &err);
+	int r = node_file_check(node, &err);
 
 	if (r == 0 && rollback) {
 		plan_rollback(node, request, generation, rollback);
 		return;
 	}
-	if (r == 0 && text)
-		r = add_import(node, generation, text, &edits, &err);
+	if (r == 0 && text && json_get_bool(body, "ranking", false))
+		r = import_ranking(generation, text, &edits, &findings, &err);
+	else if (r == 0 && text)
+		r = import_main(node, generation, text, &edits, &findings, &err);
 	if (r == 0)
 		r = add_changes(node, generation, changes, &edits, &err);
 	if (r == 0 && !text && cJSON_GetArraySize(changes) == 0)
@@ -341,9 +344,10 @@ void control_config_plan(struct node *node, struct control_request *request, con
 	if (r < 0) {
 		control_fail(request, r, "%s", err.msg);
 		edits_fini(&edits);
+		findings_fini(&findings);
 		return;
 	}
-	answer_plan(node, request, &edits, text ? "file imported" : "edited");
+	answer_plan(node, request, &edits, &findings, text ? "file imported" : "edited");
 }
 
 /* ---- config.apply ------------------------------------------------------------------- */
@@ -365,7 +369,7 @@ void control_config_apply(struct node *node, struct control_request *request, co
 
 	if (!plan) {
 		control_fail(request, ERR_CONFLICT, "this plan is too old: plan the change again");
-	} else if (check_operators_file(node, &err) < 0) {
+	} else if (node_file_check(node, &err) < 0) {
 		control_fail(request, err.code, "%s", err.msg);
 	} else {
 		plan->edits.at_once = json_get_bool(body, "at_once", false);

@@ -19,7 +19,10 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
 #include "cmsnode/config/document.h"
+#include "cmsnode/config/conversion.h"
 #include "cmsnode/config/keys.h"
+#include "cmsnode/config/ranking_file.h"
+#include "cmsnode/config/validate.h"
 #include "cmsnode/status/control_socket.h"
 
 #define HISTORY_DEFAULT 20
@@ -176,16 +179,43 @@ void control_config_export(struct node *node, struct control_request *request, c
 	const char *wanted = json_get_str(body, "format");
 	enum cms_format format = generation->meta.format;
 	if (wanted && cms_format_parse(wanted, &format) < 0) {
-		control_fail(request, ERR_USAGE, "format '%.40s': toml, json or flat-toml is wanted", wanted);
+		control_fail(request, ERR_USAGE,
+			     "format '%.40s': toml, json or flat-toml is wanted", wanted);
 		return;
 	}
 	CLEAN(value) struct value *document = generation_render(generation);
-	CLEAN(str) char *text = cms_file_write(document, format);
+	const bool ranking = json_get_bool(body, "ranking", false);
+	CLEAN(str)
+	char *text = ranking ? ranking_file_write(value_get(document, "ranking"), format) :
+			       cms_file_write(document, format);
+	CLEAN(findings) struct findings findings = { 0 };
 	cJSON *result = cJSON_CreateObject();
 
+	config_conversion(document, generation->meta.format, format, &findings);
 	json_add_str(result, "text", text);
 	json_add_str(result, "format", cms_format_name(format));
+	control_add_findings(result, &findings, ranking ? CONTROL_RANKING : CONTROL_MAIN);
 	control_answer(request, result);
+}
+
+/* Those about the ranking are of its file only. */
+void control_add_findings(cJSON *result, const struct findings *findings,
+			  enum control_findings which)
+{
+	cJSON *warnings = cJSON_AddArrayToObject(result, "warnings");
+
+	for (size_t i = 0; i < findings->len; i++) {
+		const bool of_ranking = str_starts(findings->items[i].key, "ranking.");
+
+		if ((which == CONTROL_MAIN && of_ranking) ||
+		    (which == CONTROL_RANKING && !of_ranking))
+			continue;
+		cJSON *json = cJSON_CreateObject();
+
+		json_add_str(json, "key", findings->items[i].key);
+		json_add_str(json, "text", findings->items[i].text);
+		(void)cJSON_AddItemToArray(warnings, json);
+	}
 }
 
 /* ---- earlier generations ---------------------------------------------------- */

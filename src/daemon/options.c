@@ -175,8 +175,6 @@ static int check_role(const char *text, struct err *err)
 
 	if (role_parse(text, &name, &count, err) < 0)
 		return err_set(err, ERR_USAGE, "%s", err ? err->msg : "");
-	if (strcmp(name, "ranking") == 0 || strcmp(name, "RankingWebServer") == 0)
-		return err_set(err, ERR_USAGE, "role '%s': not in this version", name);
 	return 0;
 }
 
@@ -217,7 +215,8 @@ static const struct option table[] = {
 	  "(as the seed or the agreed configuration)" },
 	{ "seed-config", KIND_TEXT, MEMBER(seed_config), "FILE", NULL, NULL,
 	  "initial configuration, used only if the cluster has none" },
-	LATER("seed-ranking"),
+	{ "seed-ranking", KIND_TEXT, MEMBER(seed_ranking), "FILE", NULL, NULL,
+	  "initial configuration of the rankings, with --seed-config" },
 	{ "node-id", KIND_TEXT, MEMBER(node_id), "ID", NULL, check_node_id,
 	  "identity of this node; else the saved one, else a random one that is saved" },
 	{ "instance", KIND_TEXT, MEMBER(instance), "NAME", NULL, check_node_id,

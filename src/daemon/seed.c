@@ -17,6 +17,7 @@
 #include "cmsnode/base/mem.h"
 #include "cmsnode/config/document.h"
 #include "cmsnode/base/file.h"
+#include "cmsnode/config/ranking_file.h"
 #include "cmsnode/config/toml.h"
 #include "cmsnode/config/validate.h"
 #include "cmsnode/config/validate_local.h"
@@ -127,6 +128,21 @@ static void drop_strays(struct value *document)
 	}
 }
 
+static int read_ranking(const char *path, struct value *document, struct err *err)
+{
+	CLEAN(buf) struct buf text = BUF_INIT(TOML_MAX_SIZE);
+	struct value *ranking = NULL;
+	enum cms_format format;
+	int r = file_read(path, &text, err);
+
+	if (r == 0)
+		r = ranking_file_parse(buf_str(&text), text.len, &format, &ranking, err);
+	if (r < 0)
+		return err_wrap(err, "%s", path);
+	value_set(document, "ranking", ranking);
+	return 0;
+}
+
 int seed_read(const struct options *options, struct generation **ret, struct err *err)
 {
 	const char *path = options->standalone ? options->standalone : options->seed_config;
@@ -136,6 +152,8 @@ int seed_read(const struct options *options, struct generation **ret, struct err
 	CLEAN(value) struct value *document = NULL;
 
 	int r = parse(options, path, &document, &generation->meta.format, err);
+	if (r == 0 && options->seed_ranking)
+		r = read_ranking(options->seed_ranking, document, err);
 	if (r == 0) {
 		r = slots_import(value_get(document, "services"), options->standalone,
 				 &generation->slots, err);
@@ -160,6 +178,16 @@ int seed_read(const struct options *options, struct generation **ret, struct err
 	generation->cms = steal(document);
 	*ret = steal(generation);
 	return 0;
+}
+
+int seed_read_document(const struct options *options, struct value **ret, struct err *err)
+{
+	enum cms_format format;
+	const int r = parse(options, options->standalone, ret, &format, err);
+
+	if (r < 0)
+		err->code = ERR_CONFIG;
+	return r < 0 ? ERR_CONFIG : 0;
 }
 
 int seed_digest(const struct options *options, char ret[65], struct err *err)

@@ -40,12 +40,20 @@ void plan_fini(struct plan *plan)
 	*plan = (struct plan){ 0 };
 }
 
+static bool is_ranking(const struct derived_slot *slot)
+{
+	return str_eq(slot->service, catalogue_at(CATALOGUE_RANKING_WEB_SERVER)->name);
+}
+
 static const char *const *make_argv(const struct derived_slot *slot,
 				    const struct plan_settings *settings)
 {
 	struct str_list argv = { 0 };
 
 	str_list_take(&argv, xasprintf("%s/cms%s", settings->cms_bin, slot->service));
+	/* It knows neither shards nor contests. */
+	if (is_ranking(slot))
+		return to_vector(&argv);
 	str_list_take(&argv, xasprintf("%d", slot->shard));
 	str_list_add(&argv, "-c");
 	str_list_add(&argv, settings->contest);
@@ -53,7 +61,8 @@ static const char *const *make_argv(const struct derived_slot *slot,
 }
 
 /* Nothing of the daemon's own environment reaches a service. */
-static const char *const *make_env(const struct plan_settings *settings)
+static const char *const *make_env(const struct derived_slot *slot,
+				    const struct plan_settings *settings)
 {
 	struct str_list env = { 0 };
 
@@ -80,7 +89,10 @@ static const char *const *make_env(const struct plan_settings *settings)
 			str_list_add(&env, item);
 		}
 	}
-	str_list_take(&env, xasprintf("CMS_CONFIG=%s", settings->config_path));
+	if (is_ranking(slot))
+		str_list_take(&env, xasprintf("CMS_RANKING_CONFIG=%s", settings->ranking_path));
+	else
+		str_list_take(&env, xasprintf("CMS_CONFIG=%s", settings->config_path));
 	return to_vector(&env);
 }
 
@@ -99,7 +111,7 @@ void plan_make(const struct derivation *derivation, const struct plan_settings *
 			.service = service->name,
 			.shard = slot->shard,
 			.argv = make_argv(slot, settings),
-			.env = make_env(settings),
+			.env = make_env(slot, settings),
 			.generation = xstrdup(settings->generation),
 			.rpc_host = service->rpc ? xstrdup(slot->bind_address) : NULL,
 			.rpc_port = slot->port,

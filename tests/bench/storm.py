@@ -50,13 +50,19 @@ class Toll:
         return ({name: sum(one[name] for one in differences) for name in differences[0]},
                 max(one["requests"] for one in differences))
 
+    def count_failed(self):
+        try:
+            return len(self.stage.behind(self.members)) or 1
+        except OSError:             # etcd does not answer: nobody can be well
+            return len(self.members)
+
     def end(self, move, movers, deadline_s):
         """Waits until all is well, prints the row; true if the targets were met."""
         failed, text = 0, ""
         try:
             self.stage.until_all_follow(deadline_s, self.members)
         except (AssertionError, Hopeless) as error:
-            failed, text = len(self.stage.behind(self.members)) or 1, str(error)
+            failed, text = self.count_failed(), str(error)
         took_s = now() - self.start
         renewals = self.stage.renewals() - self.renewals
         sums, most = self.sums()
@@ -111,6 +117,7 @@ def main():
     if reason:
         print(f"SKIP: {reason}")
         return 0
+    signal.signal(signal.SIGTERM, crowd.end_once)
     print(f"real nodes come at once, then half of them go at once; etcd has {MEMBERS} members here; "
           "a node that stays or came:")
     show([name for name, _ in COLUMNS])

@@ -23,9 +23,9 @@ SECRET = "0123456789abcdef0123456789abcdef"
 def three(module_cluster):
     cluster = module_cluster
     cluster.start_etcd(cluster.host("store"))
-    for name, role in (("a", "core"), ("b", "worker:2"), ("c", "contest-web:2")):
+    for name, role in (("a", "core"), ("b", "worker:2"), ("c", "contest-web:2,ranking")):
         cluster.node(cluster.host(name), name, role=role)
-    until(JOIN_S, lambda: len(all_pids(cluster)) == 10, "all services")
+    until(JOIN_S, lambda: len(all_pids(cluster)) == 11, "all services")
     cluster.wait_until_well(JOIN_S)
     return cluster
 
@@ -81,6 +81,7 @@ CLASSES = [
     ("proxy_service.https_certfile=/nowhere", ("ProxyService",)),
     ("prometheus.listen_port=8812", ()),
     ("topology.settle_s=6", ()),
+    ("ranking.realm_name=Finals", ("RankingWebServer",)),
     ("database.debug=true", ("AdminWebServer", "ContestWebServer", "EvaluationService",
                              "ProxyService", "ScoringService", "Worker")),
     ("global.stream_log_detailed=true", ("AdminWebServer", "Checker", "ContestWebServer",
@@ -155,6 +156,31 @@ def test_a_file_is_imported(three):
     broken = write(three, "broken.toml", "[services\n")
     status, output = a.ctl("config", "import", broken, "--yes")
     assert status == 3 and "line 1" in output
+
+
+def test_the_ranking_has_a_file_of_its_own(three):
+    a = three.nodes[0]
+    before = all_pids(three)
+    text = a.ctl("config", "export", "--ranking", "--format", "toml")[1]
+    assert 'realm_name = "Finals"' in text
+    path = write(three, "ranking.toml", text)
+    assert a.ctl("config", "import", "--ranking", path)[1] == "nothing would change\n"
+    status, output = a.ctl("config", "import", path, "--yes")
+    assert status == 3 and "ranking" in output
+    write(three, "ranking.toml", text.replace("Finals", "Practice"))
+    assert a.ctl("config", "import", "--ranking", "--yes", "--wait", path)[0] == 0
+    expect_restarts(three, before, names_of(three, "RankingWebServer"))
+    conf = a.ctl("config", "export", "--ranking", "--format", "json")[1]
+    assert '"realm_name": "Practice"' in conf
+
+
+def test_what_a_conversion_costs_is_said(three):
+    a = three.nodes[0]
+    assert a.ctl("config", "set", "--yes", "--wait", "contest_web_server.contest_admin_token=x")[0] == 0
+    output = a.ctl("config", "export", "--format", "json")[1]
+    assert "warning: contest_web_server.contest_admin_token: is lost" in output
+    assert a.ctl("config", "unset", "--yes", "--wait", "contest_web_server.contest_admin_token")[0] == 0
+    three.wait_until_well(30)
 
 
 def test_unset_leaves_an_entry_to_cms(three):

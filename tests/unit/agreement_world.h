@@ -26,9 +26,10 @@
 
 enum world_fault {
 	FAULT_NONE,
-	FAULT_BEFORE,
-	FAULT_AFTER
-}; /* reply lost: request not done, or done */
+	FAULT_BEFORE, /* reply lost, request not carried out */
+	FAULT_AFTER, /* reply lost, request carried out */
+	FAULT_TWICE /* the connection broke after it was carried out, the client sent it again */
+};
 
 struct world_node {
 	struct agreement *agreement;
@@ -57,6 +58,7 @@ struct world {
 	/* asked for each request; NULL = no faults */
 	enum world_fault (*fault)(struct world *world, const struct store_request *request);
 	unsigned int faults_left;
+	void (*between)(struct world *world); /* the two of FAULT_TWICE; NULL = nothing */
 };
 
 static inline void world_step(struct world *world, size_t i, struct agreement_input *input);
@@ -93,11 +95,18 @@ static inline void world_execute(struct world *world, size_t i, struct agreement
 		fault = FAULT_BEFORE;
 	else if (world->fault)
 		fault = world->fault(world, action->request);
+	if (fault == FAULT_TWICE) {
+		memory_store_execute(world->store, action->request, &reply);
+		store_reply_fini(&reply);
+		reply = (struct store_reply){ 0 };
+		if (world->between)
+			world->between(world);
+	}
 	if (fault != FAULT_BEFORE)
 		memory_store_execute(world->store, action->request, &reply);
 	if (action->request->kind == STORE_LEASE_REMAINING && reply.ttl_s[0])
 		reply.ttl_s[0] = world_remaining(world, action->request->leases[0]);
-	if (fault != FAULT_NONE) {
+	if (fault == FAULT_BEFORE || fault == FAULT_AFTER) {
 		store_reply_fini(&reply);
 		reply = (struct store_reply){ .outcome = STORE_UNKNOWN,
 					      .trouble = STORE_TROUBLE_UNREACHABLE };

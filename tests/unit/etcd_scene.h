@@ -76,18 +76,24 @@ static inline void on_tick(struct ev_loop *loop, struct ev_timer *w, int revents
 	(void)revents;
 }
 
-static inline struct scene *scene_new_with(const struct etcd_settings *settings)
+/* The loop is the scene's from now on. */
+static inline struct scene *scene_on(struct ev_loop *loop, const struct etcd_settings *settings)
 {
 	struct scene *scene = xcalloc(1, sizeof(*scene));
 	struct err err = { 0 };
 
-	scene->loop = ev_loop_new(EVFLAG_AUTO);
+	scene->loop = loop;
 	ev_timer_init(&scene->tick, on_tick, 0.01, 0.01);
 	ev_timer_start(scene->loop, &scene->tick);
 	scene->store = etcd_store_new(scene->loop, settings, &err);
 	if (!scene->store)
 		fail_msg("%s", err.msg);
 	return scene;
+}
+
+static inline struct scene *scene_new_with(const struct etcd_settings *settings)
+{
+	return scene_on(ev_loop_new(EVFLAG_AUTO), settings);
 }
 
 static inline struct scene *scene_new(const char *first_url, const char *second_url)

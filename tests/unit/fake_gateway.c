@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <ev.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,7 +192,10 @@ static void on_accept(struct ev_loop *loop, struct ev_io *w, int revents)
 	if (fd < 0)
 		return;
 	struct connection *connection = xcalloc(1, sizeof(*connection));
+	const int yes = 1;
 
+	/* A second piece must not wait for the first one to be acknowledged. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
 	connection->gateway = gateway;
 	connection->in = (struct buf)BUF_INIT(REQUEST_MAX);
 	ev_io_init(&connection->io, on_connection, fd, EV_READ);
@@ -232,7 +236,7 @@ void fake_gateway_free(struct fake_gateway *gateway)
 	if (!gateway)
 		return;
 	for (size_t i = 0; i < gateway->len; i++) {
-		die(gateway->connections[i]);
+		fake_reset(&gateway->connections[i]->exchange); /* no port is kept waiting */
 		connection_free(gateway->connections[i]);
 	}
 	free(gateway->connections);

@@ -235,6 +235,44 @@ static void a_lost_swap_is_never_taken_for_done(void **state)
 	world_free(world);
 }
 
+static enum world_fault send_swap_twice(struct world *world, const struct store_request *request)
+{
+	return is_swap(request) && world->faults_left && world->faults_left-- ? FAULT_TWICE :
+										FAULT_NONE;
+}
+
+static void another_goes_on(struct world *world)
+{
+	world_deliver(world, 1);
+	change(world, 1, "topology.settle_s", 9);
+}
+
+static void a_swap_that_the_transport_repeats_is_made_once(void **state)
+{
+	void (*const between[])(struct world *) = { NULL, another_goes_on };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(between); i++) {
+		struct world *world = cluster_of(2);
+		struct edits edits =
+			one_edit(world_agreed(world, 0), "topology.settle_s", value_new_int(7));
+		const int64_t before = world_agreed(world, 0)->sequence;
+
+		world->fault = send_swap_twice;
+		world->between = between[i];
+		world->faults_left = 1;
+		send_edit(world, 0, &edits);
+		world_run(world, 3000);
+		assert_int_equal(world->faults_left, 0);
+		assert_int_equal(world->nodes[0].edit_code, 0);
+		/* Made once, and once undone by the other: not refused as if it had come later. */
+		assert_int_equal(world_agreed(world, 0)->policy.settle_s, i == 0 ? 7 : 9);
+		assert_int_equal(world_agreed(world, 0)->sequence, before + 1 + (int64_t)i);
+		assert_all_agree(world);
+		world_free(world);
+	}
+}
+
 static void a_watch_that_lags_behind_holds_nobody(void **state)
 {
 	struct world *world = cluster_of(2);
@@ -808,6 +846,7 @@ int main(void)
 		cmocka_unit_test(an_edit_that_cms_would_refuse_is_refused),
 		cmocka_unit_test(lost_swaps_are_settled_by_reading),
 		cmocka_unit_test(a_lost_swap_is_never_taken_for_done),
+		cmocka_unit_test(a_swap_that_the_transport_repeats_is_made_once),
 		cmocka_unit_test(a_watch_that_lags_behind_holds_nobody),
 		cmocka_unit_test(store_away_changes_nothing),
 		cmocka_unit_test(an_edit_with_the_store_away_ends_with_an_answer),

@@ -519,6 +519,41 @@ static void a_publish_that_is_overtaken_begins_anew(void **state)
 	}
 }
 
+/* The one that hung comes in while the next one is being prepared. */
+static void carry_out_and_see(struct world *world)
+{
+	carry_out_late(world);
+	world_run(world, 100);
+}
+
+static enum world_fault delay_then_prepare(struct world *world, const struct store_request *request)
+{
+	if (world->faults_left == 2)
+		return delay_swap(world, request);
+	return while_preparing(world, request);
+}
+
+static void a_publish_that_comes_in_late_is_done(void **state)
+{
+	struct world *world = cluster_of(2);
+
+	(void)state;
+	replace_store(world, backup(world));
+	world_run(world, 30000);
+	meanwhile = carry_out_and_see;
+	world->fault = delay_then_prepare;
+	world->faults_left = 2;
+	send_restore(world, 0, AGREEMENT_INPUT_PUBLISH);
+	for (int ms = 0; ms < 10000 && world->faults_left; ms += 10)
+		world_run(world, 10);
+	world_run(world, 5000);
+	assert_int_equal(world->faults_left, 0);
+	assert_int_equal(world->nodes[0].edit_code, 0);
+	assert_int_equal(world_agreed(world, 0)->epoch, 2);
+	assert_all_agree(world);
+	world_free(world);
+}
+
 /* Once: while an edit's snapshot is read, which needs no directories. */
 static enum world_fault accept_while_reading(struct world *world,
 					     const struct store_request *request)
@@ -590,6 +625,7 @@ int main(void)
 		cmocka_unit_test(nobody_says_that_nothing_changed_while_a_swap_may_come_in),
 		cmocka_unit_test(our_own_swap_is_no_news_in_an_older_backup),
 		cmocka_unit_test(a_publish_that_is_overtaken_begins_anew),
+		cmocka_unit_test(a_publish_that_comes_in_late_is_done),
 		cmocka_unit_test(an_accept_asked_during_a_snapshot_reads_all),
 		cmocka_unit_test(a_second_restore_is_noticed_by_an_edit_too),
 	};

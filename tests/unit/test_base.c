@@ -389,6 +389,8 @@ static void str_finds_the_nearest_word(void **state)
 		{ "heath-busy", "health-busy" },
 		{ "perfix", "prefix" },
 		{ "etc", "etcd" },
+		{ "healthbusy-abcd", "health-busy" },
+		{ "health-inval", "health-interval" },
 		{ "zzzzzz", NULL },
 		{ "completely-different", NULL },
 	};
@@ -404,6 +406,61 @@ static void str_finds_the_nearest_word(void **state)
 	memset(longest, 'a', sizeof(longest) - 1);
 	longest[sizeof(longest) - 1] = '\0';
 	assert_null(str_nearest(longest, words, ARRAY_LEN(words)));
+}
+
+/* Levenshtein's distance as its definition has it. */
+static size_t plain_distance(const char *a, const char *b)
+{
+	if (!*a || !*b)
+		return strlen(a) + strlen(b);
+	const size_t replaced = plain_distance(a + 1, b + 1) + (*a != *b);
+	const size_t left_out = plain_distance(a + 1, b) + 1;
+	const size_t put_in = plain_distance(a, b + 1) + 1;
+	const size_t other = left_out < put_in ? left_out : put_in;
+
+	return replaced < other ? replaced : other;
+}
+
+static void any_word(uint64_t *seed, char ret[7])
+{
+	*seed = *seed * 6364136223846793005u + 1442695040888963407u;
+	const size_t len = (size_t)(*seed >> 33) % 7;
+
+	for (size_t i = 0; i < len; i++)
+		ret[i] = "abc"[*seed >> (36 + 2 * i) & 3 ? *seed >> (36 + 2 * i) & 1 : 2];
+	ret[len] = '\0';
+}
+
+static void the_nearest_word_is_the_nearest(void **state)
+{
+	uint64_t seed = 1;
+	size_t found = 0;
+
+	(void)state;
+	for (int i = 0; i < 3000; i++) {
+		char word[7], texts[3][7];
+		const char *words[3];
+		const char *expected = NULL;
+
+		any_word(&seed, word);
+		size_t best = strlen(word) / 3 + 2;
+
+		for (size_t k = 0; k < ARRAY_LEN(words); k++) {
+			any_word(&seed, texts[k]);
+			words[k] = texts[k];
+			if (plain_distance(word, words[k]) < best) {
+				best = plain_distance(word, words[k]);
+				expected = words[k];
+			}
+		}
+		const char *nearest = str_nearest(word, words, ARRAY_LEN(words));
+
+		if (nearest != expected)
+			fail_msg("%s: %s, not %s", word, nearest ? nearest : "-",
+				 expected ? expected : "-");
+		found += nearest != NULL;
+	}
+	assert_true(found > 500 && found < 2500);
 }
 
 /* ---- json ---- */
@@ -662,6 +719,7 @@ int main(void)
 		cmocka_unit_test(str_reads_unsigned_integers),
 		cmocka_unit_test(str_hex_and_digest),
 		cmocka_unit_test(str_finds_the_nearest_word),
+		cmocka_unit_test(the_nearest_word_is_the_nearest),
 		cmocka_unit_test(json_reads_members),
 		cmocka_unit_test(json_says_where_the_error_is),
 		cmocka_unit_test(json_keeps_integers_exact),

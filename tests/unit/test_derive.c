@@ -125,14 +125,19 @@ static void the_plan_starts_what_cms_expects(void **state)
 	struct plan plan = { 0 };
 
 	(void)state;
-	world_registration(&all.items[0], "a", "core,worker:2", 1);
+	world_registration(&all.items[0], "a", "core,worker:2,ranking", 1);
 	alter_join(generation, &all, NULL);
 	const struct derive_question question = { generation,  &all.items[0], &all,
 						  &interfaces, &hosts,	      false };
-	const struct plan_settings settings = {
-		"/opt/cms/bin", "7",   "g1", "/state/generations/g1/cms.toml",
-		"/home/cms",	"cms", &env
-	};
+	const struct plan_settings settings = { .cms_bin = "/opt/cms/bin",
+						.contest = "7",
+						.generation = "g1",
+						.config_path = "/state/generations/g1/cms.toml",
+						.ranking_path =
+							"/state/generations/g1/cms_ranking.toml",
+						.home = "/home/cms",
+						.user = "cms",
+						.env = &env };
 
 	str_list_add(&env, "LANG=it_IT.UTF-8");
 	str_list_add(&env, "CMS_CONFIG=/tmp/evil");
@@ -151,7 +156,9 @@ static void the_plan_starts_what_cms_expects(void **state)
 		 * Ours is last, and the services' own configuration is not the operator's to move
 		 * by --env.
 		 */
-		assert_string_equal(spec->env[n - 1], "CMS_CONFIG=/state/generations/g1/cms.toml");
+		if (i + 1 < plan.len)
+			assert_string_equal(spec->env[n - 1],
+					    "CMS_CONFIG=/state/generations/g1/cms.toml");
 		assert_string_equal(spec->env[1], "LANG=it_IT.UTF-8");
 	}
 	const struct unit_spec *worker = &plan.specs[4];
@@ -164,6 +171,16 @@ static void the_plan_starts_what_cms_expects(void **state)
 	assert_null(worker->argv[4]);
 	assert_string_equal(worker->rpc_host, "10.0.0.1");
 	assert_int_equal(worker->rpc_port, 26000);
+	const struct unit_spec *ranking = &plan.specs[plan.len - 1];
+	size_t n = 0;
+
+	assert_string_equal(ranking->argv[0], "/opt/cms/bin/cmsRankingWebServer");
+	assert_null(ranking->argv[1]);
+	assert_null(ranking->rpc_host);
+	while (ranking->env[n])
+		n++;
+	assert_string_equal(ranking->env[n - 1],
+			    "CMS_RANKING_CONFIG=/state/generations/g1/cms_ranking.toml");
 	plan_fini(&plan);
 	derivation_fini(&derivation);
 	registrations_fini(&all);

@@ -165,8 +165,6 @@ static void check_section(const char *section, enum cms_format format)
 			str_eq(section, "ranking") ? config_key_find(ranking) :
 			str_eq(section, "json")	   ? config_key_find_flat(name) :
 						     config_key_find(name);
-		bool self;
-		uint32_t readers = bits_of(names, &self);
 
 		/* The graph's, and comments. */
 		if (str_eq(cJSON_GetStringValue(names->child), "@services_graph") ||
@@ -174,6 +172,9 @@ static void check_section(const char *section, enum cms_format format)
 			continue;
 		if (!key)
 			fail_msg("%s: %s is not in keys.def", section, name);
+		bool self;
+		uint32_t readers = bits_of(names, &self);
+
 		if (format == CMS_FORMAT_TOML)
 			readers &= ~(1u << CATALOGUE_PRINTING_SERVICE);
 		check_key(key->path, format, is_absent(section, name, format) ? 0 : readers);
@@ -335,10 +336,6 @@ static char *who_restarts(enum cms_format format, const struct value *old, const
 		if (must)
 			(void)buf_addf(&out, "%s%s,%d", out.len ? " " : "", units[i].service,
 				       units[i].shard);
-		/* Who does not know the format is on the safe side. */
-		if (must)
-			assert_true(impact_must_restart(units[i].service, units[i].shard, old, new,
-							NULL));
 	}
 	return buf_steal(&out);
 }
@@ -507,8 +504,8 @@ static void the_reason_names_the_key(void **state)
 		CLEAN(value) struct value *new = from_json(rows[i].new);
 		CLEAN(str) char *why = NULL;
 
-		const bool must =
-			impact_must_restart(rows[i].service, rows[i].shard, old, new, &why);
+		CLEAN(impact) struct impact *impact = impact_new(CMS_FORMAT_TOML, old, new);
+		const bool must = impact_restarts(impact, rows[i].service, rows[i].shard, &why);
 
 		assert_int_equal(must, why != NULL);
 		if (!str_eq(why, rows[i].why))

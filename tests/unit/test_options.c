@@ -334,7 +334,8 @@ static void refused_arguments(void **state)
 		  "--contest: '-1' is neither ALL nor the number of a contest" },
 		{ { "--contest=9999999999999999999" },
 		  "--contest: '9999999999999999999' is neither ALL nor the number of a contest" },
-		{ { "--cms-format=yaml" }, "--cms-format: 'yaml' is none of: auto, toml, json, flat-toml" },
+		{ { "--cms-format=yaml" },
+		  "--cms-format: 'yaml' is none of: auto, toml, json, flat-toml" },
 		{ { "--log-level=loud" },
 		  "--log-level: 'loud' is none of: error, warning, info, debug" },
 		{ { "--log-format=xml" }, "--log-format: 'xml' is none of: text, json" },
@@ -495,13 +496,13 @@ static void a_hidden_bad_value_is_refused(void **state)
 static void known_but_later(void **state)
 {
 	static const char *const names[] = {
-		"seed-ranking",	  "zone",	"hosts-file",
-		"limit-nofile",	  "umask",	"start-parallel",
-		"health-busy",	  "output-dir", "output-size",
-		"output-files",	  "rpc-listen", "rpc-allow",
-		"leave-on-stop",  "drain-time", "on-topology-change",
-		"init-database",  "add-admin",	"record-database",
-		"record-secrets", "http",	"check-state",
+		"zone",	      "hosts-file",	    "limit-nofile",
+		"umask",      "start-parallel",	    "health-busy",
+		"output-dir", "output-size",	    "output-files",
+		"rpc-listen", "rpc-allow",	    "leave-on-stop",
+		"drain-time", "on-topology-change", "init-database",
+		"add-admin",  "record-database",    "record-secrets",
+		"http",	      "check-state",
 	};
 
 	(void)state;

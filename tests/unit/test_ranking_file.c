@@ -174,7 +174,7 @@ static void each_format_gets_what_it_knows(void **state)
 	static const char *const expected[] = {
 		[CMS_FORMAT_TOML] = "http_port = 8890\nbind_address = \"\"\nodd = 1\n\n"
 				    "[public]\nshow_id_column = true\n",
-		[CMS_FORMAT_JSON] = "{\n    \"http_port\": 8890,\n    \"bind_address\": \"\",\n"
+		[CMS_FORMAT_JSON] = "{\n    \"bind_address\": \"\",\n    \"http_port\": 8890,\n"
 				    "    \"timeout\": 600,\n    \"web_dir\": \"/w\"\n}\n",
 		[CMS_FORMAT_FLAT_TOML] = "http_port = 8890\nbind_address = \"\"\ntimeout = 600\n"
 					 "web_dir = \"/w\"\n",
@@ -242,6 +242,9 @@ static void a_ranking_is_checked_alone(void **state)
 		  "error ranking.public is an integer, CMS wants a" },
 		{ "[public]\nshow_id_column=1\n", CMS_FORMAT_TOML,
 		  "error ranking.public.show_id_column 1 is an integer, CMS wants a boolean" },
+		{ "user_name='x'\n", CMS_FORMAT_FLAT_TOML,
+		  "error ranking.user_name is not a key of CMS, and RankingWebServer ends at one "
+		  "that it does not know; did you mean ranking.username?" },
 		{ "user_name='x'\n", CMS_FORMAT_TOML,
 		  "warning ranking.user_name is not a key of CMS, which will ignore it; did you "
 		  "mean ranking.username?" },

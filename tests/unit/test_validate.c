@@ -76,6 +76,7 @@ static const struct str_list list_without_h = { names_of_loopback, 1, 1 };
 static const struct str_list list_with_h = { names_of_loopback, 2, 2 };
 
 static const struct validate_context conf = { .format = CMS_FORMAT_JSON };
+static const struct validate_context summer_2025 = { .format = CMS_FORMAT_FLAT_TOML };
 static const struct validate_context cluster = { .cluster = true };
 static const struct validate_context here = { .ephemeral_first = 27000,
 					      .ephemeral_last = 28100,
@@ -259,6 +260,9 @@ static const struct {
 	const struct validate_context *context;
 	struct row row;
 } rows_in_context[] = {
+	{ &summer_2025,
+	  { "printing_service.printer", "\"p\"",
+	    "error printing_service.printer: is set, but services.PrintingService is missing: ..." } },
 	{ &conf,
 	  { "printing_service.printer", "\"p\"",
 	    "error printing_service.printer: is set, but services.PrintingService is missing: ..." } },
@@ -375,6 +379,10 @@ static void workers_share_no_sandboxes(void **state)
 		{ 11, CMS_FORMAT_JSON,
 		  "warning services.Worker: shards 0 and 10 are both on 'h' and equal modulo 10, so "
 		  "CMS 1.2 and 1.3 give..." },
+		{ 100, CMS_FORMAT_FLAT_TOML, "" },
+		{ 101, CMS_FORMAT_FLAT_TOML,
+		  "error services.Worker: shards 0 and 100 are both on 'h' and equal modulo 100, so "
+		  "CMS of summer 2025 gives..." },
 		{ 101, CMS_FORMAT_JSON,
 		  "error services.Worker: shards 0 and 100 are both on 'h' and equal modulo 100, so "
 		  "CMS 1.4 and 1.5 give..." },

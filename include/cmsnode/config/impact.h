@@ -58,8 +58,4 @@ const struct str_list *impact_unknown_keys(const struct impact *impact);
 /* Who must restart when the key changes in a file of that format, as bits (keys.h). */
 uint32_t impact_readers(const struct config_key *key, enum cms_format format);
 
-/* impact_restarts() for one unit, whatever format it reads: true if any format says so. */
-bool impact_must_restart(const char *service, int shard, const struct value *old,
-			 const struct value *new, char **ret_why);
-
 #endif

@@ -60,8 +60,9 @@ const char *config_key_canonical(const char *path_or_flat);
  * The value with secrets replaced: a password inside a URL (database.url,
  * proxy_service.rankings) becomes "***", other secrets become "***" whole, as
  * does a URL that is none. `path` may be a flat name too. A table (path
- * "database", or "" for a whole document) is masked member by member. Unknown
- * paths are returned as clones. The caller frees.
+ * "database", or "" for a whole document) is masked member by member, also in a
+ * list. Texts under an unknown path are masked whole if a secret's name is the
+ * nearest known one ("secret_kye"), else cloned. The caller frees.
  */
 struct value *config_mask(const char *path, const struct value *value);
 

@@ -69,6 +69,9 @@ void config_validate(const struct value *document, const struct validate_context
 void config_validate_ranking(const struct value *ranking, const struct validate_context *context,
 			     struct findings *findings);
 
+/* Two Workers of one machine whose shards are equal modulo this share isolate's sandboxes. */
+size_t config_worker_boxes(enum cms_format format);
+
 /* web_server.secret_key as CMS's sample files ship it, so that everybody knows it. */
 bool config_secret_is_published(const char *secret_key);
 

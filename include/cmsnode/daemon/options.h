@@ -32,6 +32,7 @@ struct options {
 	char *contest;			/* "ALL" or digits */
 	char *cms_bin;			/* NULL = look on PATH */
 	char *cms_format;		/* "auto", "toml", "json", "flat-toml" */
+	char *seed_ranking;
 	char *seed_config;
 	char *node_id;
 	char *instance;
