@@ -154,11 +154,11 @@ static enum progress progress_of(const cJSON *node, int64_t sequence)
 	const char *current = json_get_str(config, "current");
 	const cJSON *service;
 
-	if (json_get_str(config, "refused") && current &&
-	    generation_name_sequence(current) >= sequence)
-		return PROGRESS_REFUSED;
 	if (!applied || generation_name_sequence(applied) < sequence)
-		return PROGRESS_WAITING;
+		return json_get_str(config, "refused") && current &&
+				       generation_name_sequence(current) >= sequence ?
+			       PROGRESS_REFUSED :
+			       PROGRESS_WAITING;
 	cJSON_ArrayForEach(service, json_get_array(node, "services"))
 		if (service_is_moving(service))
 			return PROGRESS_WAITING;
@@ -185,9 +185,13 @@ static void tell_progress(struct waiting *waiting, const cJSON *node)
 		return;
 	}
 	const char *refused = json_get_str(json_get_object(node, "config"), "refused");
-	CLEAN(str) char *line = progress == PROGRESS_REFUSED ?
-					xasprintf("%s: refused: %s", id, refused) :
-					xasprintf("%s: applied", id);
+	CLEAN(str)
+	char *line =
+		xasprintf("%s: %s%s%s", id, progress == PROGRESS_REFUSED ? "refused" : "applied",
+			  !refused		       ? "" :
+			  progress == PROGRESS_REFUSED ? ": " :
+							 ", but ",
+			  refused ? refused : "");
 	CLEAN(str) char *safe = ctl_printable(line, false);
 
 	(void)printf("%s\n", safe);

@@ -30,7 +30,6 @@
 #include "cmsnode/config/validate.h"
 #include "cmsnode/config/validate_local.h"
 #include "cmsnode/daemon/options.h"
-#include "cmsnode/daemon/seed.h"
 #include "cmsnode/status/control_socket.h"
 #include "cmsnode/store/store.h"
 #include "cmsnode/topology/outlook.h"
@@ -150,22 +149,6 @@ static int import_main(const struct node *node, const struct generation *generat
 		return err_set(err, ERR_CONFIG, "%s", err->msg);
 	config_conversion(document, format, generation->meta.format, findings);
 	return alter_import(generation, document, &settings, edits, err);
-}
-
-/* What an operator wrote into FILE by hand is not overwritten behind his back. */
-static int check_operators_file(const struct node *node, struct err *err)
-{
-	char digest[65];
-
-	if (!node->options->standalone)
-		return 0;
-	if (seed_digest(node->options, digest, err) < 0)
-		return ERR_CONFLICT;
-	if (strcmp(digest, node->seed_digest) == 0)
-		return 0;
-	return err_set(err, ERR_CONFLICT,
-		       "%s was changed by hand: restart cmsnoded to take that in, then set this",
-		       node->options->standalone);
 }
 
 /* ---- config.plan ------------------------------------------------------------------ */
@@ -344,7 +327,7 @@ void control_config_plan(struct node *node, struct control_request *request, con
 
 	if (!generation)
 		return;
-	int r = check_operators_file(node, &err);
+	int r = node_file_check(node, &err);
 
 	if (r == 0 && rollback) {
 		plan_rollback(node, request, generation, rollback);
@@ -386,7 +369,7 @@ void control_config_apply(struct node *node, struct control_request *request, co
 
 	if (!plan) {
 		control_fail(request, ERR_CONFLICT, "this plan is too old: plan the change again");
-	} else if (check_operators_file(node, &err) < 0) {
+	} else if (node_file_check(node, &err) < 0) {
 		control_fail(request, err.code, "%s", err.msg);
 	} else {
 		plan->edits.at_once = json_get_bool(body, "at_once", false);

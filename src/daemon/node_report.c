@@ -106,7 +106,8 @@ static enum node_report_state judge(const struct node *node, const struct report
 
 	if (self && (self->state == NODE_DRAINING || self->state == NODE_DRAINED))
 		return REPORT_DRAINING;
-	if (node->refused || !report->connected || agreement_trouble(agreement))
+	if (node->refused || node->missing || node->file.trouble || !report->connected ||
+	    agreement_trouble(agreement))
 		return REPORT_DEGRADED;
 	return REPORT_ACTIVE;
 }
@@ -141,9 +142,11 @@ static void fill_config(const struct node *node, struct report *ret)
 	ret->applied =
 		node->rendered_len ? node->rendered[node->rendered_len - 1].generation : NULL;
 	ret->format = node->rendered_len ? cms_format_name(node->format) : NULL;
-	ret->refused = node->refused;
-	if (node->refused)
-		ret->note = node->refused;
+	ret->refused = node->refused	  ? node->refused :
+		       node->file.trouble ? node->file.trouble :
+					    node->missing;
+	if (ret->refused)
+		ret->note = ret->refused;
 	else if (agreement && agreement_trouble(agreement))
 		ret->note = agreement_trouble(agreement);
 	else if (!agreement)

@@ -26,6 +26,7 @@ static void etcd_destroy(struct etcd_store *etcd)
 {
 	etcd_calls_fini(etcd);
 	etcd_watch_free(etcd->watch);
+	etcd_members_fini(etcd);
 	etcd_auth_fini(etcd);
 	etcd_endpoints_fini(etcd);
 	etcd_http_fini(etcd);
@@ -108,8 +109,10 @@ struct store *etcd_store_new(struct ev_loop *loop, const struct etcd_settings *s
 		r = etcd_http_init(etcd, settings, err);
 	if (r == 0)
 		r = etcd_auth_init(etcd, settings, err);
-	if (r == 0)
-		return &etcd->store;
-	etcd_destroy(etcd);
-	return NULL;
+	if (r < 0) {
+		etcd_destroy(etcd);
+		return NULL;
+	}
+	etcd_members_init(etcd);
+	return &etcd->store;
 }

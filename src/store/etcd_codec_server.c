@@ -10,6 +10,7 @@
 
 #include "cmsnode/base/json.h"
 #include "cmsnode/base/mem.h"
+#include "cmsnode/base/str.h"
 
 #include "etcd_codec_internal.h"
 
@@ -37,6 +38,25 @@ int etcd_codec_status(const char *body, size_t len, struct etcd_codec_status *re
 	    etcd_codec_read_header(json, &ret->cluster_id, &ret->revision) < 0 ||
 	    etcd_codec_read_int(json, "raftIndex", &ret->raft_index) < 0)
 		return -EINVAL;
+	return 0;
+}
+
+int etcd_codec_members(const char *body, size_t len, struct str_list *urls)
+{
+	CLEAN(json) struct cJSON *json = json_parse(body, len, NULL);
+	CLEAN(str_list) struct str_list found = { 0 };
+	const struct cJSON *member;
+
+	if (!json || !json_get_array(json, "members"))
+		return -EINVAL;
+	cJSON_ArrayForEach(member, json_get_array(json, "members")) {
+		if (json_get_bool(member, "isLearner", false))
+			continue;
+		if (json_get_str_list(member, "clientURLs", &found) < 0)
+			return -EINVAL;
+	}
+	for (size_t i = 0; i < found.len; i++)
+		str_list_add(urls, found.items[i]);
 	return 0;
 }
 

@@ -97,21 +97,31 @@ size_t etcd_endpoint_pick(const struct etcd_store *etcd, uint64_t tried)
 	for (size_t i = 0; i < etcd->endpoints.len; i++) {
 		const size_t at = (etcd->endpoints.current + i) % etcd->endpoints.len;
 
-		if (!(tried & (uint64_t)1 << at) && !is_held(&etcd->endpoints.items[at], now_ms))
+		if (!etcd->endpoints.items[at].gone && !(tried & (uint64_t)1 << at) &&
+		    !is_held(&etcd->endpoints.items[at], now_ms))
 			return at;
 	}
 	return ETCD_NO_ENDPOINT;
 }
 
+/* The next in the list, itself if there is no other. */
+static size_t next_to(const struct etcd_endpoints *endpoints, size_t at)
+{
+	for (size_t i = 1; i < endpoints->len; i++)
+		if (!endpoints->items[(at + i) % endpoints->len].gone)
+			return (at + i) % endpoints->len;
+	return at;
+}
+
 size_t etcd_endpoint_for_watch(const struct etcd_store *etcd, size_t avoid)
 {
-	const bool elsewhere = avoid < etcd->endpoints.len && etcd->endpoints.len > 1;
+	const bool elsewhere = avoid < etcd->endpoints.len;
 	size_t at = etcd_endpoint_pick(etcd, elsewhere ? (uint64_t)1 << avoid : 0);
 
 	if (at == ETCD_NO_ENDPOINT)
 		at = etcd_endpoint_pick(etcd, 0);
 	if (at == ETCD_NO_ENDPOINT)
-		at = (elsewhere ? avoid + 1 : etcd->endpoints.current) % etcd->endpoints.len;
+		at = elsewhere ? next_to(&etcd->endpoints, avoid) : etcd->endpoints.current;
 	return at;
 }
 
@@ -142,7 +152,7 @@ void etcd_endpoint_failed(struct etcd_store *etcd, size_t endpoint, int64_t star
 							      "again and again");
 	}
 	if (etcd->endpoints.current == endpoint)
-		etcd->endpoints.current = (endpoint + 1) % etcd->endpoints.len;
+		etcd->endpoints.current = next_to(&etcd->endpoints, endpoint);
 	etcd_watch_endpoint_failed(etcd->watch, endpoint);
 }
 
@@ -162,7 +172,7 @@ void etcd_endpoint_answered(struct etcd_store *etcd, size_t endpoint)
 bool etcd_endpoints_all_fail(const struct etcd_store *etcd)
 {
 	for (size_t i = 0; i < etcd->endpoints.len; i++)
-		if (!etcd->endpoints.items[i].failures)
+		if (!etcd->endpoints.items[i].gone && !etcd->endpoints.items[i].failures)
 			return false;
 	return true;
 }
@@ -174,8 +184,9 @@ void etcd_endpoints_unreachable(const struct etcd_store *etcd, struct store_repl
 	for (size_t i = 0; i < etcd->endpoints.len; i++) {
 		const struct etcd_endpoint *endpoint = &etcd->endpoints.items[i];
 
-		(void)buf_addf(&text, "%s%s: %s", i ? "; " : "", endpoint->name,
-			       *endpoint->error ? endpoint->error : "in use");
+		if (!endpoint->gone)
+			(void)buf_addf(&text, "%s%s: %s", text.len ? "; " : "", endpoint->name,
+				       *endpoint->error ? endpoint->error : "in use");
 	}
 	*ret = (struct store_reply){ 0 };
 	store_reply_fail(
@@ -184,22 +195,107 @@ void etcd_endpoints_unreachable(const struct etcd_store *etcd, struct store_repl
 	buf_fini(&text);
 }
 
-/* ---- beginning and end ------------------------------------------------- */
+static void endpoint_fini(struct etcd_endpoint *endpoint)
+{
+	buf_fini(&endpoint->asking.reply);
+	free(endpoint->url);
+	free(endpoint->name);
+}
 
-static int add_endpoint(struct etcd_endpoints *endpoints, const char *url, struct err *err)
+/* ---- the list ---------------------------------------------------------- */
+
+/* "host:port" of a URL; NULL and err if it is none. Caller frees. */
+static char *name_of(const char *url, struct err *err)
 {
 	CLEAN(str) char *host = NULL;
 	int port;
-	const int r = etcd_endpoint_parse(url, &host, &port, err);
-	if (r < 0)
-		return r;
-	const bool v6 = strchr(host, ':');
-	struct etcd_endpoint *endpoint = &endpoints->items[endpoints->len++];
 
-	endpoint->name = xasprintf("%s%s%s:%d", v6 ? "[" : "", host, v6 ? "]" : "", port);
-	endpoint->url = xasprintf("%s%s", is_https(url) ? HTTPS : HTTP, endpoint->name);
-	return 0;
+	if (etcd_endpoint_parse(url, &host, &port, err) < 0)
+		return NULL;
+	const bool v6 = strchr(host, ':');
+
+	return xasprintf("%s%s%s:%d", v6 ? "[" : "", host, v6 ? "]" : "", port);
 }
+
+/* Indices stay what they are as long as something refers to them. NULL if none is left. */
+static struct etcd_endpoint *free_slot(struct etcd_endpoints *endpoints)
+{
+	for (size_t i = 0; i < endpoints->len; i++) {
+		struct etcd_endpoint *endpoint = &endpoints->items[i];
+
+		if (!endpoint->gone || endpoint->users)
+			continue;
+		endpoint_fini(endpoint);
+		*endpoint = (struct etcd_endpoint){ 0 };
+		return endpoint;
+	}
+	return endpoints->len < ETCD_ENDPOINTS_MAX ? &endpoints->items[endpoints->len++] : NULL;
+}
+
+/* Takes the name. */
+static struct etcd_endpoint *add_endpoint(struct etcd_store *etcd, char *name)
+{
+	struct etcd_endpoint *endpoint = free_slot(&etcd->endpoints);
+
+	if (!endpoint) {
+		free(name);
+		return NULL;
+	}
+	endpoint->name = name;
+	endpoint->url = xasprintf("%s%s", etcd->http.tls ? HTTPS : HTTP, name);
+	return endpoint;
+}
+
+static struct etcd_endpoint *find_endpoint(struct etcd_endpoints *endpoints, const char *name)
+{
+	for (size_t i = 0; i < endpoints->len; i++)
+		if (str_eq(endpoints->items[i].name, name))
+			return &endpoints->items[i];
+	return NULL;
+}
+
+static void drop_all_but(struct etcd_store *etcd, const struct str_list *names)
+{
+	struct etcd_endpoints *endpoints = &etcd->endpoints;
+
+	for (size_t i = 0; i < endpoints->len; i++) {
+		struct etcd_endpoint *endpoint = &endpoints->items[i];
+
+		if (endpoint->configured || endpoint->gone || str_list_has(names, endpoint->name))
+			continue;
+		endpoint->gone = true;
+		log_info("etcd", "endpoint '%s' has left etcd's cluster", endpoint->name);
+		if (endpoints->current == i)
+			endpoints->current = next_to(endpoints, i);
+	}
+}
+
+void etcd_endpoints_set_learnt(struct etcd_store *etcd, const struct str_list *urls)
+{
+	CLEAN(str_list) struct str_list names = { 0 };
+
+	for (size_t i = 0; i < urls->len; i++) {
+		CLEAN(str) char *name = name_of(urls->items[i], NULL);
+
+		if (name)
+			str_list_add(&names, name);
+	}
+	drop_all_but(etcd, &names);
+	for (size_t i = 0; i < names.len; i++) {
+		struct etcd_endpoint *endpoint = find_endpoint(&etcd->endpoints, names.items[i]);
+
+		if (endpoint && !endpoint->gone)
+			continue;
+		if (endpoint)
+			endpoint->gone = false;
+		else
+			endpoint = add_endpoint(etcd, xstrdup(names.items[i]));
+		if (endpoint)
+			log_info("etcd", "endpoint '%s' is learnt from etcd", endpoint->name);
+	}
+}
+
+/* ---- beginning and end ------------------------------------------------- */
 
 int etcd_endpoints_init(struct etcd_store *etcd, const struct str_list *urls, struct err *err)
 {
@@ -214,9 +310,10 @@ int etcd_endpoints_init(struct etcd_store *etcd, const struct str_list *urls, st
 		if (is_https(urls->items[i]) != etcd->http.tls)
 			return err_set(err, -EINVAL,
 				       "etcd endpoints are either all http:// or all https://");
-		const int r = add_endpoint(endpoints, urls->items[i], err);
-		if (r < 0)
-			return r;
+		char *name = name_of(urls->items[i], err);
+		if (!name)
+			return -EINVAL;
+		add_endpoint(etcd, name)->configured = true;
 	}
 	endpoints->current = (size_t)(etcd_random() * (double)endpoints->len);
 	return 0;
@@ -225,12 +322,8 @@ int etcd_endpoints_init(struct etcd_store *etcd, const struct str_list *urls, st
 void etcd_endpoints_fini(struct etcd_store *etcd)
 {
 	for (size_t i = 0; i < etcd->endpoints.len; i++) {
-		struct etcd_endpoint *endpoint = &etcd->endpoints.items[i];
-
-		etcd_transfer_stop(&endpoint->asking);
-		buf_fini(&endpoint->asking.reply);
-		free(endpoint->url);
-		free(endpoint->name);
+		etcd_transfer_stop(&etcd->endpoints.items[i].asking);
+		endpoint_fini(&etcd->endpoints.items[i]);
 	}
 	free(etcd->endpoints.items);
 }

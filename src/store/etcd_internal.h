@@ -7,6 +7,7 @@
  *     etcd_watch.c      the one watch stream
  *     etcd_auth.c       the token of etcd's users
  *     etcd_server.c     what is asked of a server before it is used
+ *     etcd_members.c    the members of etcd's cluster
  *     etcd_endpoints.c  the list of endpoints, and which of them is used
  *     etcd_transfer.c   one HTTP exchange: libcurl on the loop
  *
@@ -102,6 +103,9 @@ void etcd_transfer_failure(const struct etcd_transfer *transfer,
 struct etcd_endpoint {
 	char *url;
 	char *name; /* "host:port" */
+	bool configured; /* else learnt from etcd */
+	bool gone; /* was learnt, and is in no use any more */
+	unsigned int users; /* transfers that run */
 	bool answered; /* ever */
 	unsigned int failures; /* in a row; 0: fine */
 	int64_t failed_ms;
@@ -118,7 +122,7 @@ struct etcd_endpoint {
 
 struct etcd_endpoints {
 	struct etcd_endpoint *items; /* ETCD_ENDPOINTS_MAX of them, of which `len` are used */
-	size_t len;
+	size_t len; /* with those that are gone */
 	size_t current; /* where requests go */
 };
 
@@ -144,9 +148,23 @@ void etcd_endpoint_failed(struct etcd_store *etcd, size_t endpoint, int64_t star
 			  const char *text);
 void etcd_endpoint_answered(struct etcd_store *etcd, size_t endpoint);
 
+/* Beside the configured ones; those that were learnt and are not among `urls` go. */
+void etcd_endpoints_set_learnt(struct etcd_store *etcd, const struct str_list *urls);
+
 bool etcd_endpoints_all_fail(const struct etcd_store *etcd);
 /* STORE_UNKNOWN, with what each one said. */
 void etcd_endpoints_unreachable(const struct etcd_store *etcd, struct store_reply *ret);
+
+/* ---- members: etcd_members.c ------------------------------------------------ */
+
+struct etcd_members {
+	struct ev_timer timer;
+	struct etcd_transfer asking;
+	bool loopback; /* are configured ones, so others may be */
+};
+
+void etcd_members_init(struct etcd_store *etcd);
+void etcd_members_fini(struct etcd_store *etcd);
 
 /* ---- servers: etcd_server.c ------------------------------------------------ */
 
@@ -278,6 +296,7 @@ struct etcd_store {
 	struct etcd_http http;
 	struct etcd_auth auth;
 	struct etcd_endpoints endpoints;
+	struct etcd_members members;
 	struct etcd_calls calls;
 	struct etcd_watch *watch;
 	unsigned int depth; /* of etcd_enter() */

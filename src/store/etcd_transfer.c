@@ -23,6 +23,7 @@
 #include "etcd_internal.h"
 
 #define CONNECT_TIMEOUT_MS 1500L
+#define DNS_CACHE_S 10L /* a name may point elsewhere when it is tried again */
 #define KEPT_CONNECTIONS 2L /* the watch, and one for requests */
 
 /* One socket of libcurl's. */
@@ -367,6 +368,7 @@ static CURL *new_easy(struct etcd_store *etcd, struct etcd_transfer *transfer)
 	(void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_len);
 	(void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
+	(void)curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
 	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
 	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, transfer_kinds[transfer->kind].timeout_ms);
 	const long own_connection = transfer->kind == ETCD_TRANSFER_WATCH;
@@ -386,6 +388,7 @@ void etcd_transfer_start(struct etcd_store *etcd, struct etcd_transfer *transfer
 	transfer->not_kept = false;
 	transfer->started_ms = clock_now_ms();
 	etcd->counters.requests++;
+	etcd->endpoints.items[transfer->endpoint].users++;
 	buf_fini(&transfer->reply);
 	add_headers(etcd, transfer);
 	transfer->detail[0] = '\0';
@@ -398,6 +401,7 @@ void etcd_transfer_stop(struct etcd_transfer *transfer)
 {
 	if (!transfer->easy)
 		return;
+	transfer->etcd->endpoints.items[transfer->endpoint].users--;
 	(void)curl_multi_remove_handle(transfer->etcd->http.multi, transfer->easy);
 	curl_easy_cleanup(steal(transfer->easy));
 	curl_slist_free_all(steal(transfer->headers));

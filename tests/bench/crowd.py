@@ -10,6 +10,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -23,7 +24,6 @@ sys.path.insert(0, CLUSTER)
 
 # pylint: disable=wrong-import-position
 from cluster import Cluster                         # noqa: E402
-from conftest import why_not                        # noqa: E402
 from network import ip, write                       # noqa: E402
 from node import DEMO, find_program                 # noqa: E402
 from process import Process                         # noqa: E402
@@ -34,7 +34,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def skip_reason():
-    return why_not()
+    if os.geteuid() != 0:
+        return "these benchmarks need root, for network namespaces"
+    missing = [name for name in ("ip", "etcd") if not shutil.which(name)]
+    return f"these benchmarks need {missing[0]}, see contrib/packages" if missing else None
 
 
 def end_once(_signal, _frame):

@@ -66,7 +66,8 @@ struct message {
 struct storm_node {
 	struct agreement *agreement;
 	struct registration self;
-	bool alive, well, told;
+	bool alive, well;
+	char *told; /* generation of its last status, NULL = none yet */
 	uint64_t watch; /* the stream that it reads, 0 = none */
 	uint64_t watch_in_store; /* the stream that the store serves */
 	bool watch_nodes;
@@ -457,19 +458,23 @@ static void act(struct storm *storm, size_t i, struct agreement_action *action)
 		storm->nodes[i].alive = storm->compared = false;
 }
 
-/* The driver of the real daemon writes status/<id> once its node is a member. */
+/* The driver of the real daemon writes status/<id>: once it is a member, and what it applied. */
 static void tell_status(struct storm *storm, size_t i)
 {
 	struct storm_node *node = &storm->nodes[i];
+	const struct generation *agreed = agreement_agreed(node->agreement);
 
-	if (node->told || !agreement_is_member(node->agreement))
+	if (!agreement_is_member(node->agreement) || !agreement_lease(node->agreement) ||
+	    str_eq(node->told, agreed->name))
 		return;
-	node->told = true;
+	free(node->told);
+	node->told = xstrdup(agreed->name);
 	CLEAN(str) char *key = xasprintf("/cms/status/%s", node->self.id);
 	struct store_request *request = store_request_new(STORE_TXN);
 	struct agreement_action action = { .kind = AGREEMENT_SEND, .request = request };
 
-	store_ops_put(&request->success, key, "{}", 2, agreement_lease(node->agreement));
+	store_ops_put(&request->success, key, node->told, strlen(node->told),
+		      agreement_lease(node->agreement));
 	send(storm, i, &action);
 }
 
@@ -653,6 +658,7 @@ void storm_free(struct storm *storm)
 	for (size_t i = 0; i < storm->len; i++) {
 		agreement_free(storm->nodes[i].agreement);
 		registration_fini(&storm->nodes[i].self);
+		free(storm->nodes[i].told);
 	}
 	for (size_t i = 0; i < storm->heap_len; i++)
 		message_fini(&storm->heap[i]);

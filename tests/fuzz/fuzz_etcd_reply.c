@@ -10,6 +10,7 @@
 
 #include "cmsnode/base/json.h"
 #include "cmsnode/base/mem.h"
+#include "cmsnode/base/str.h"
 #include "cmsnode/store/etcd_codec.h"
 #include "cmsnode/store/store.h"
 
@@ -87,6 +88,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (etcd_codec_status(body, size - 2, &status) == 0 &&
 	    (!*status.version || status.revision < 0 || status.raft_index < 0))
+		abort();
+	CLEAN(str_list) struct str_list urls = { 0 };
+	CLEAN(str) char *token = etcd_codec_token(body, size - 2);
+
+	(void)etcd_codec_members(body, size - 2, &urls);
+	if (token && strpbrk(token, " \r\n"))
 		abort();
 	etcd_codec_reply(request, statuses[data[1] % ARRAY_LEN(statuses)], body, size - 2, &reply);
 	check_reply(request, &reply);

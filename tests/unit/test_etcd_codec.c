@@ -170,6 +170,37 @@ static void test_status(void **state)
 	}
 }
 
+static void test_members(void **state)
+{
+	static const struct {
+		const char *body;
+		const char *urls; /* NULL: refused */
+	} cases[] = {
+		{ "{" HEADER ",\"members\":[{\"ID\":\"1\",\"peerURLs\":[\"http://p:1\"],"
+		  "\"clientURLs\":[\"http://a:1\",\"https://a:2\"]},"
+		  "{\"ID\":\"2\"},{\"isLearner\":true,\"clientURLs\":[\"http://l:1\"]},"
+		  "{\"clientURLs\":[\"http://b:1\"]}]}",
+		  "http://a:1 https://a:2 http://b:1" },
+		{ "{\"members\":[]}", "" },
+		{ "{\"members\":[{\"clientURLs\":[\"http://a:1\"]},{\"clientURLs\":7}]}", NULL },
+		{ "{\"members\":[{\"clientURLs\":[7]}]}", NULL },
+		{ "{\"members\":{}}", NULL },
+		{ "{" HEADER "}", NULL },
+		{ "<html>", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		CLEAN(str_list) struct str_list urls = { 0 };
+		const int r = etcd_codec_members(cases[i].body, strlen(cases[i].body), &urls);
+		CLEAN(str) char *text = str_list_join(&urls, " ");
+
+		if (r != (cases[i].urls ? 0 : -EINVAL) ||
+		    !str_eq(text, cases[i].urls ? cases[i].urls : ""))
+			fail_msg("%s: %d '%s'", cases[i].body, r, text);
+	}
+}
+
 static void test_tokens(void **state)
 {
 	static const struct {
@@ -1082,6 +1113,7 @@ int main(void)
 		cmocka_unit_test(test_writes_watch),
 		cmocka_unit_test(test_status),
 		cmocka_unit_test(test_tokens),
+		cmocka_unit_test(test_members),
 		cmocka_unit_test(test_nesting),
 		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_base64_round_trip),

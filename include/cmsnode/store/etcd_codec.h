@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct err;
+struct str_list;
 struct store_request;
 struct store_reply;
 struct store_watch_report;
@@ -53,6 +54,12 @@ struct etcd_codec_status { /* of one server */
 
 /* The answer to POST /maintenance/status with "{}". 0, or -EINVAL if it is not one. */
 int etcd_codec_status(const char *body, size_t len, struct etcd_codec_status *ret);
+
+/*
+ * Adds the client URLs of all members that serve clients (no learners), as POST
+ * /cluster/member/list with "{}" tells them. 0, or -EINVAL if it is no such list.
+ */
+int etcd_codec_members(const char *body, size_t len, struct str_list *urls);
 
 /* Body for POST /auth/authenticate; holds the password. Caller frees. */
 char *etcd_codec_authenticate(const char *user, const char *password);
