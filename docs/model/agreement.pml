@@ -28,9 +28,9 @@
  *   UNSEEN_RESTORE  a data directory copied back in place (same cluster id, raft index above the
  *                   revision) looks like no restore; only registrations can show that it is behind;
  *   LATE_ACROSS     a swap that was composed before a restore and reaches only the restored store;
- *   RESTORES=2      epochs are 1 + the highest that the asked node sees: a second restore, to before
- *                   what a person said after the first, lets an epoch be used again. Takes minutes;
- *                   not among the cases of docs/model/run.
+ *   RESTORES=2      epochs are 1 + the highest that the asked node sees: a second restore, to
+ *                   before what a person said after the first, lets an epoch be used again. Takes
+ *                   minutes; not among the cases of docs/model/run.
  */
 
 #ifndef NODES
@@ -671,7 +671,7 @@ inline prepared(i)
 	fi
 }
 
-/* An event comes, perhaps to one who has read a newer value elsewhere, or the same: found = take it. */
+/* An event comes, perhaps to one who has read the same or a newer value: found = it is taken. */
 inline watch(i)
 {
 	printf("node %d is shown %d by its watch\n", i, past[watched[i]]);
@@ -962,7 +962,8 @@ inline note_event()
 
 inline carry_out(m)
 {
-	printf("the store carries out swap %d of node %d\n", r[m].attempt, m / SLOTS);
+	printf("the store carries out or refuses swap %d (0: a mark) of node %d\n", r[m].attempt,
+	       m / SLOTS);
 	if
 	:: r[m].if_mod == mod && r[m].if_current == current && r[m].if_folded == folded ->
 		revision++;
