@@ -305,6 +305,21 @@ int ctl_plan_and_apply(const struct ctl *ctl, cJSON *request, struct err *err)
 	return r < 0 ? r : apply(ctl, plan, err);
 }
 
+int ctl_change_and_tell(const struct ctl *ctl, cJSON *request, const char *what, struct err *err)
+{
+	CLEAN(json) cJSON *result = NULL;
+
+	json_add_str(request, "message", ctl->message);
+	const int r = ctl_ask_soon(ctl, request, &result, err);
+	if (r < 0)
+		return r;
+	const char *generation = json_get_str(result, "generation");
+	CLEAN(str) char *safe = ctl_printable(generation ? generation : "-", false);
+
+	(void)printf("%s; agreed: %s\n", what, safe);
+	return 0;
+}
+
 /* ---- the commands -------------------------------------------------------------------------- */
 
 static int assign(const struct ctl *ctl, struct err *err)
