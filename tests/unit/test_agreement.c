@@ -363,7 +363,7 @@ static void a_restarted_daemon_takes_over_its_own_registration(void **state)
 	const size_t i = world_add(world, "b", "worker:1", 2, false);
 
 	world_start(world, i);
-	world_run(world, 500);
+	world_run(world, 3000);
 	assert_true(agreement_is_registered(world->nodes[i].agreement));
 	assert_int_equal(count_keys(world, "/cms/nodes/b"), 1);
 	assert_all_agree(world);
