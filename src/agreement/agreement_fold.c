@@ -303,6 +303,21 @@ static bool is_behind(struct agreement *a)
 	return true;
 }
 
+/* Whose turn it is after the generation is fetched: all who wait are in the snapshot. */
+static void find_turn(struct agreement *a)
+{
+	a->rank = 0;
+	for (size_t i = 0; i < a->registrations.len; i++) {
+		const struct registration *one = &a->registrations.items[i];
+
+		if (one->mod_revision > a->seen.folded &&
+		    one->create_revision < a->own_create_revision)
+			a->rank++;
+	}
+	a->rank_folded = a->seen.folded;
+	a->rank_known = true;
+}
+
 void agreement_snapshot_done(struct agreement *a, const struct agreement_input *in)
 {
 	struct agreement_seen seen;
@@ -326,6 +341,7 @@ void agreement_snapshot_done(struct agreement *a, const struct agreement_input *
 	} else if (is_behind(a)) {
 		return;
 	} else if (!a->agreed || strcmp(a->seen.name, a->agreed->name) != 0) {
+		find_turn(a);
 		agreement_enter_fetching(a, &a->seen);
 	} else if (somebody_is_newer(a) && !a->edits_len) {
 		agreement_enter_following(a);

@@ -52,8 +52,11 @@ static void import_entry(const struct importing *importing, const char *path,
 	const struct value *rendered = value_get_path(importing->rendered, path);
 
 	/* "auto" is rendered as what it comes to, so that is what an export says. */
-	if (same(old, wanted) || (wanted && same(rendered, wanted)) ||
-	    is_worse_secret(path, old, wanted))
+	if (same(old, wanted))
+		return;
+	/* In standalone the file is the whole truth. */
+	if (!importing->settings->keep_loopback &&
+	    ((wanted && same(rendered, wanted)) || is_worse_secret(path, old, wanted)))
 		return;
 	if (!wanted && old && old->type == VALUE_STRING && str_eq(old->text, "auto"))
 		return;

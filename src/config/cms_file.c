@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "cmsnode/base/buf.h"
@@ -213,7 +214,8 @@ int cms_file_parse_text(const char *text, size_t len, enum cms_format *ret_forma
 
 /* ---- Refusing the wrong file ---- */
 
-bool cms_file_is_ranking_key(const char *name)
+/* A top-level key of the ranking file that the main file does not have. */
+static bool is_ranking_key(const char *name)
 {
 	CLEAN(str) char *path = xasprintf("ranking.%s", name);
 
@@ -224,7 +226,7 @@ static int refuse_ranking_file(const struct value *table, struct err *err)
 {
 	for (size_t i = 0; i < table->table.len; i++) {
 		const struct value_member *member = &table->table.members[i];
-		if (!cms_file_is_ranking_key(member->key))
+		if (!is_ranking_key(member->key))
 			continue;
 		CLEAN(str)
 		char *what = xasprintf("'%s' is a key of the ranking's file, and there are no "

@@ -193,19 +193,20 @@ static bool is_http_off(const char *name, const struct value *value)
 	return str_eq(name, "http_port") && value->type == VALUE_INT && value->integer == HTTP_OFF;
 }
 
+/* In the order of keys.def, so that writing again what was read gives the same text. */
 static char *write_json(const struct value *ranking)
 {
 	struct buf out = BUF_INIT(0);
 
 	(void)buf_adds(&out, "{");
-	for (size_t i = 0; i < ranking->table.len; i++) {
-		const struct value_member *member = &ranking->table.members[i];
-		const struct config_key *key = find_key(member->key);
-
-		if (key && config_key_is_in(key, CMS_FORMAT_JSON))
-			json_conf_write_member(
-				&out, member->key,
-				is_http_off(member->key, member->value) ? NULL : member->value);
+	for (size_t i = 0; i < config_key_count(); i++) {
+		const struct config_key *key = config_key_at(i);
+		if (!str_starts(key->path, PREFIX) || !config_key_is_in(key, CMS_FORMAT_JSON))
+			continue;
+		const struct value *value = value_get(ranking, key->flat);
+		if (value)
+			json_conf_write_member(&out, key->flat,
+					       is_http_off(key->flat, value) ? NULL : value);
 	}
 	(void)buf_adds(&out, "\n}\n");
 	return buf_steal(&out);

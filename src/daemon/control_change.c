@@ -30,7 +30,6 @@
 #include "cmsnode/config/validate.h"
 #include "cmsnode/config/validate_local.h"
 #include "cmsnode/daemon/options.h"
-#include "cmsnode/daemon/seed.h"
 #include "cmsnode/status/control_socket.h"
 #include "cmsnode/store/store.h"
 #include "cmsnode/topology/outlook.h"
@@ -152,22 +151,6 @@ static int import_main(const struct node *node, const struct generation *generat
 	return alter_import(generation, document, &settings, edits, err);
 }
 
-/* What an operator wrote into FILE by hand is not overwritten behind his back. */
-static int check_operators_file(const struct node *node, struct err *err)
-{
-	char digest[65];
-
-	if (!node->options->standalone)
-		return 0;
-	if (seed_digest(node->options, digest, err) < 0)
-		return ERR_CONFLICT;
-	if (strcmp(digest, node->seed_digest) == 0)
-		return 0;
-	return err_set(err, ERR_CONFLICT,
-		       "%s was changed by hand: restart cmsnoded to take that in, then set this",
-		       node->options->standalone);
-}
-
 /* ---- config.plan ------------------------------------------------------------------ */
 
 /* What is wrong now and was not before, and what came with the wish (a conversion's losses). */
@@ -195,13 +178,15 @@ static void add_findings(cJSON *result, const struct node *node, const struct ge
 }
 
 static void add_outlook(cJSON *json, const struct node *node, const struct generation *generation,
-			const struct generation *altered, const struct registrations *registrations)
+			const struct generation *altered, const struct registrations *registrations,
+			bool at_once)
 {
 	const struct outlook_question question = { .old = generation,
 						   .new = altered,
 						   .registrations = registrations,
 						   .hosts = resolver_answers(node->resolver),
-						   .standalone = node->options->standalone };
+						   .standalone = node->options->standalone,
+						   .at_once = at_once };
 	CLEAN(outlook) struct outlook outlook = { 0 };
 
 	outlook_make(&question, &outlook);
@@ -213,7 +198,7 @@ static void add_outlook(cJSON *json, const struct node *node, const struct gener
 
 static cJSON *plan_json(struct node *node, const struct generation *altered,
 			const struct registrations *registrations, const struct findings *wish,
-			const struct change_plan *plan)
+			const struct change_plan *plan, bool at_once)
 {
 	const struct generation *generation = node_agreed(node);
 	CLEAN(generation_diff) struct generation_diff diff = { 0 };
@@ -230,7 +215,7 @@ static cJSON *plan_json(struct node *node, const struct generation *altered,
 	(void)cJSON_AddItemToObject(json, "changes", generation_diff_to_json(&diff));
 	json_add_str(json, "text", text);
 	add_findings(json, node, altered, wish);
-	add_outlook(json, node, generation, altered, registrations);
+	add_outlook(json, node, generation, altered, registrations, at_once);
 	return json;
 }
 
@@ -267,11 +252,12 @@ static void answer_planning(struct planning *planning, const struct registration
 		return;
 	}
 	const bool changes = !generation_same_content(altered, generation);
+	const bool at_once = planning->edits.at_once;
 	const struct change_plan *plan =
 		changes ? remember(&node->plans, &planning->edits, planning->reason) : NULL;
 
 	control_answer(planning->request,
-		       plan_json(node, altered, registrations, &planning->findings, plan));
+		       plan_json(node, altered, registrations, &planning->findings, plan, at_once));
 }
 
 /* With the store silent the last that is known has to do: a plan is no promise. */
@@ -321,12 +307,13 @@ static void on_rollback_read(struct node *node, struct control_request *request,
 }
 
 static void plan_rollback(struct node *node, struct control_request *request,
-			  const struct generation *generation, const char *wanted)
+			  const struct generation *generation, const char *wanted, bool at_once)
 {
 	CLEAN(str) char *name = control_find_generation(generation, wanted);
 
 	if (name)
-		control_read_generations(node, request, name, NULL, on_rollback_read, NULL);
+		control_read_generations(node, request, name, NULL, on_rollback_read,
+					 at_once ? node : NULL);
 	else
 		(void)control_unknown_generation(request, wanted);
 }
@@ -344,10 +331,11 @@ void control_config_plan(struct node *node, struct control_request *request, con
 
 	if (!generation)
 		return;
-	int r = check_operators_file(node, &err);
+	edits.at_once = json_get_bool(body, "at_once", false);
+	int r = node_file_check(node, &err);
 
 	if (r == 0 && rollback) {
-		plan_rollback(node, request, generation, rollback);
+		plan_rollback(node, request, generation, rollback, edits.at_once);
 		return;
 	}
 	if (r == 0 && text && json_get_bool(body, "ranking", false))
@@ -382,14 +370,13 @@ void control_config_apply(struct node *node, struct control_request *request, co
 	if (!control_agreed(node, request))
 		return;
 	(void)json_get_int64(body, "plan", &id);
-	struct change_plan *plan = recall(&node->plans, id);
+	const struct change_plan *plan = recall(&node->plans, id);
 
 	if (!plan) {
 		control_fail(request, ERR_CONFLICT, "this plan is too old: plan the change again");
-	} else if (check_operators_file(node, &err) < 0) {
+	} else if (node_file_check(node, &err) < 0) {
 		control_fail(request, err.code, "%s", err.msg);
 	} else {
-		plan->edits.at_once = json_get_bool(body, "at_once", false);
 		agreement_driver_edit(node->driver, &plan->edits, "operator",
 				      message ? message : plan->reason, control_on_edited, request);
 	}

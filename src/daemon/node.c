@@ -480,6 +480,8 @@ static void on_report_due(struct ev_loop *loop, ev_timer *w, int revents)
 		node_remember_address(node);
 	node_release(node);
 	node_pacing_look(node);
+	if (node->missing)
+		node_look_for_programs(node);
 	tell_of_sibling(node);
 	if (node->rpc_address && !node->rpc_server)
 		node_serve_rpc(node);
@@ -548,6 +550,11 @@ static void on_signal(struct ev_loop *loop, ev_signal *w, int revents)
 		log_status(node);
 		break;
 	case SIGHUP:
+		if (node->options->standalone) {
+			node_file_read(node);
+			break;
+		}
+		/* fall through */
 	case SIGUSR2:
 		log_warning("daemon",
 			    "%s is not in this version, ignoring: restart cmsnoded instead",
@@ -805,10 +812,12 @@ int node_check(const struct options *options, struct err *err)
 
 int node_run(struct node *node)
 {
-	if (node->options->standalone)
+	if (node->options->standalone) {
+		node_file_watch(node);
 		node_join(node);
-	else
+	} else {
 		node_look_up(node);
+	}
 	(void)ev_run(node->loop, 0);
 	return node->exit_status;
 }
@@ -846,6 +855,9 @@ void node_free(struct node *node)
 	free(node->last_address);
 	free(node->files_dir);
 	free(node->refused);
+	free(node->missing);
+	free(node->clock_note);
+	node_file_end(node);
 	free(node->cms_bin);
 	free(node);
 }

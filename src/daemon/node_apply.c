@@ -9,21 +9,21 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmsnode/agreement/agreement.h"
 #include "cmsnode/agreement/agreement_driver.h"
 #include "cmsnode/base/err.h"
-#include "cmsnode/base/file.h"
 #include "cmsnode/base/log.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/base/str.h"
+#include "cmsnode/config/conversion.h"
 #include "cmsnode/config/document.h"
 #include "cmsnode/config/impact.h"
 #include "cmsnode/config/ranking_file.h"
 #include "cmsnode/config/rendered_files.h"
 #include "cmsnode/config/validate.h"
 #include "cmsnode/daemon/options.h"
-#include "cmsnode/daemon/seed.h"
 #include "cmsnode/network/netlink.h"
 #include "cmsnode/supervision/supervisor.h"
 #include "cmsnode/topology/plan.h"
@@ -114,25 +114,53 @@ static enum cms_format format_here(const struct node *node, const struct generat
 									   generation->meta.format;
 }
 
-/* In standalone FILE is the configuration: what was changed by command is written back to it. */
-static void write_operators_file(struct node *node, const struct generation *generation)
+/* What this node cannot start of it; the rest runs all the same. NULL = nothing is missing. */
+static char *missing_programs(const struct node *node)
 {
-	struct err err;
+	CLEAN(str_list) struct str_list names = { 0 };
 
-	if (value_equal(generation->cms, node->seed->cms))
-		return;
-	const struct rendered *newest = newest_rendered(node);
-	CLEAN(str) char *text = cms_file_write(newest->document, generation->meta.format);
+	for (size_t i = 0; i < node->derivation.len; i++) {
+		const struct derived_slot *slot = &node->derivation.items[i];
+		CLEAN(str) char *name = xasprintf("cms%s", slot->service);
+		CLEAN(str) char *path = xasprintf("%s/%s", node->cms_bin, name);
 
-	if (file_replace(node->options->standalone, text, &err) < 0) {
-		log_error("config", "the change is in force but lost at the next start: %s",
-			  err.msg);
-		return;
+		if (slot->runs_here && !slot->is_daemon && !slot->disabled &&
+		    access(path, X_OK) < 0 && !str_list_has(&names, name))
+			str_list_add(&names, name);
 	}
-	log_info("config", "%s rewritten", node->options->standalone);
-	generation_free(node->seed);
-	node->seed = generation_clone(generation);
-	(void)seed_digest(node->options, node->seed_digest, NULL);
+	if (!names.len)
+		return NULL;
+	CLEAN(str) char *list = str_list_join(&names, ", ");
+
+	return xasprintf("%s: no such program%s in %s: install CMS here, or name its folder with "
+			 "--cms-bin",
+			 list, names.len > 1 ? "s" : "", node->cms_bin);
+}
+
+void node_look_for_programs(struct node *node)
+{
+	char *missing = node->rendered_len ? missing_programs(node) : NULL;
+
+	if (missing && !str_eq(missing, node->missing))
+		log_error("config", "%s", missing);
+	free(node->missing);
+	node->missing = missing;
+}
+
+/* Once: the files of a CMS of another version than the cluster's say less, or something else. */
+static void tell_losses(struct node *node, const struct generation *generation,
+			const struct value *document)
+{
+	CLEAN(findings) struct findings findings = { 0 };
+
+	if (node->format == generation->meta.format || node->losses_told)
+		return;
+	node->losses_told = true;
+	config_conversion(document, generation->meta.format, node->format, &findings);
+	for (size_t i = 0; i < findings.len; i++)
+		log_warning("config", "%s for CMS on this node: %s: %s",
+			    cms_format_file(node->format), findings.items[i].key,
+			    findings.items[i].text);
 }
 
 void node_apply(struct node *node)
@@ -142,6 +170,7 @@ void node_apply(struct node *node)
 	struct err err = { 0 };
 
 	node->format = format_here(node, generation);
+	tell_losses(node, generation, document);
 	int r = check_document(document, node->format, &err);
 	if (r == 0)
 		r = write_files(node, generation, document, &err);
@@ -163,8 +192,13 @@ void node_apply(struct node *node)
 		 generation->sequence, generation->meta.author, generation->meta.reason);
 	node_derive(node);
 	sweep_rendered(node);
-	if (node->options->standalone)
-		write_operators_file(node, generation);
+	if (node->options->standalone) {
+		CLEAN(str)
+		char *text =
+			cms_file_write(newest_rendered(node)->document, generation->meta.format);
+
+		node_file_write(node, generation, text);
+	}
 }
 
 static struct unit_spec *find_spec(struct plan *plan, const struct unit_status *unit)
@@ -234,6 +268,7 @@ void node_derive(struct node *node)
 						  .standalone = node->options->standalone };
 
 	derive(&question, &node->derivation);
+	node_look_for_programs(node);
 	CLEAN(str) char *path = rendered_files_path(node->files_dir, newest->generation,
 						    cms_format_file(node->format));
 	CLEAN(str) char *ranking = rendered_files_path(node->files_dir, newest->generation,

@@ -68,6 +68,14 @@ struct pacing {
 	ev_timer timer;
 };
 
+/* node_file.c: standalone's FILE, watched for changes by hand. */
+struct operators_file {
+	int fd; /* inotify; 0 or -1 = not watched */
+	ev_io io;
+	ev_timer quiet;
+	char *trouble; /* why the last change was not taken in; NULL = it was */
+};
+
 struct node {
 	struct ev_loop *loop;
 	const struct options *options;
@@ -97,8 +105,12 @@ struct node {
 	struct change_plans plans;
 	struct store *store; /* NULL until there is an address */
 	struct store_counters counters; /* as last reported */
+	char *clock_note; /* NULL = the clocks agree, as far as is known */
 	struct agreement_driver *driver;
+	struct operators_file file;
 	char *refused; /* why the newest generation was not applied; NULL */
+	char *missing; /* programs that cannot be started; NULL = none */
+	bool losses_told;
 	enum cms_format format; /* of the files that CMS reads here */
 	struct rendered *rendered; /* newest last */
 	size_t rendered_len, rendered_cap;
@@ -223,6 +235,18 @@ void node_pacing_begin(struct node *node);
 bool node_pacing_allows(struct node *node, const struct unit_status *unit);
 void node_pacing_end(struct node *node);
 void node_pacing_look(struct node *node); /* some unit's state has changed */
+
+/* Are the programs there that shall run here? */
+void node_look_for_programs(struct node *node);
+
+/* node_file.c, in standalone only. */
+void node_file_watch(struct node *node);
+void node_file_end(struct node *node);
+void node_file_read(struct node *node); /* takes in what was changed by hand */
+/* ERR_CONFLICT and why, if FILE is not as it was read; 0 in a cluster. */
+int node_file_check(const struct node *node, struct err *err);
+/* Puts `text` there if the generation's entries are others than FILE's. */
+void node_file_write(struct node *node, const struct generation *generation, const char *text);
 
 /* node_address.c: looks up the hosts that matter; on_resolved follows. */
 void node_look_up(struct node *node);

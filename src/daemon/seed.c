@@ -180,6 +180,16 @@ int seed_read(const struct options *options, struct generation **ret, struct err
 	return 0;
 }
 
+int seed_read_document(const struct options *options, struct value **ret, struct err *err)
+{
+	enum cms_format format;
+	const int r = parse(options, options->standalone, ret, &format, err);
+
+	if (r < 0)
+		err->code = ERR_CONFIG;
+	return r < 0 ? ERR_CONFIG : 0;
+}
+
 int seed_digest(const struct options *options, char ret[65], struct err *err)
 {
 	CLEAN(buf) struct buf text = BUF_INIT(TOML_MAX_SIZE);

@@ -26,6 +26,7 @@
 
 #include "cmsnode/base/buf.h"
 #include "cmsnode/store/etcd.h"
+#include "cmsnode/store/clock_skew.h"
 #include "cmsnode/store/store.h"
 
 struct curl_slist;
@@ -321,6 +322,8 @@ struct etcd_store {
 	uint64_t cluster_id;
 	char version[24]; /* of the server asked last, "" = not known */
 	bool restored; /* as store_reply.restored */
+	struct clock_skew skew; /* to the clock of this endpoint: */
+	size_t skew_endpoint;
 	char trouble[256];
 	struct store_counters counters;
 };

@@ -113,6 +113,27 @@ static const char *curl_reason(const struct etcd_transfer *transfer, CURLcode co
 	}
 }
 
+/* The Date of an answer tells how far the two clocks are apart. */
+static void note_date(struct etcd_transfer *transfer)
+{
+	struct etcd_store *etcd = transfer->etcd;
+	struct curl_header *header;
+
+	if (curl_easy_header(transfer->easy, "Date", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+		return;
+	const time_t date = curl_getdate(header->value, NULL);
+	const int64_t now_ms = clock_now_ms();
+
+	if (date < 0)
+		return;
+	/* Members have clocks of their own. */
+	if (etcd->skew_endpoint != transfer->endpoint)
+		clock_skew_forget(&etcd->skew);
+	etcd->skew_endpoint = transfer->endpoint;
+	clock_skew_add(&etcd->skew, now_ms, clock_wall_s(),
+		       (double)(now_ms - transfer->started_ms) / 1000.0, date);
+}
+
 static void end_transfer(struct etcd_transfer *transfer, CURLcode code)
 {
 	/* Wanted a new connection: from the beginning, or because the kept one died under it? */
@@ -132,6 +153,8 @@ static void end_transfer(struct etcd_transfer *transfer, CURLcode code)
 		(void)snprintf(end.text, sizeof(end.text), "%s",
 			       code == CURLE_OK ? "no HTTP answer" :
 						  curl_reason(transfer, code, text, sizeof(text)));
+	if (end.delivered && transfer->kind != ETCD_TRANSFER_WATCH)
+		note_date(transfer);
 	etcd_transfer_stop(transfer);
 	transfer->on_end(transfer, &end);
 }

@@ -217,11 +217,16 @@ static void check_slots(const struct ledger *ledger, const struct generation *be
 
 /* ---- generations ----------------------------------------------------------- */
 
-/* Nothing follows from what was in force before but the numbers: a person decided. */
+/*
+ * Nothing follows from what was in force before but the numbers: a person decided. What that took
+ * back may be done again by whoever does not know yet that it was done.
+ */
 static void note_restore(struct ledger *ledger)
 {
-	for (size_t i = 0; i < ledger->edits_len; i++)
+	for (size_t i = 0; i < ledger->edits_len; i++) {
 		ledger->edits[i].may_be_lost = true;
+		ledger->edits[i].applied = 0;
+	}
 }
 
 static void check_succession(struct ledger *ledger, const struct ledger_entry *before,

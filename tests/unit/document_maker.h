@@ -19,7 +19,10 @@ struct maker {
 	enum cms_format format;
 };
 
-/* splitmix64: each seed gives the same document everywhere. */
+/*
+ * splitmix64: each seed gives the same document everywhere, if no two arguments of one call
+ * draw from it (compilers differ in their order).
+ */
 static inline size_t maker_below(struct maker *maker, size_t n)
 {
 	uint64_t z = (maker->state += 0x9e3779b97f4a7c15U);
@@ -133,10 +136,13 @@ static inline struct value *maker_any(struct maker *maker, int depth)
 	struct value *outer = type == VALUE_ARRAY ? value_new_array() : value_new_table();
 
 	for (size_t i = maker_below(maker, 4); i > 0; i--) {
+		const char *key = maker_text(maker);
+		struct value *inner = maker_any(maker, depth - 1);
+
 		if (type == VALUE_ARRAY)
-			value_array_add(outer, maker_any(maker, depth - 1));
+			value_array_add(outer, inner);
 		else
-			value_set(outer, maker_text(maker), maker_any(maker, depth - 1));
+			value_set(outer, key, inner);
 	}
 	return outer;
 }
@@ -148,10 +154,16 @@ static inline void maker_add_unknown(struct maker *maker, struct value *table)
 					     "\"\\\n", "1",	 "url", "http_port" };
 	static const char *const toml_only[] = { "_comment", "database", "core_services", "_x" };
 
-	for (size_t n = maker_below(maker, 4); n > 0; n--)
-		value_set(table, MAKER_PICK(maker, names), maker_any(maker, 3));
-	if (maker->format == CMS_FORMAT_TOML && maker_below(maker, 2))
-		value_set(table, MAKER_PICK(maker, toml_only), maker_any(maker, 2));
+	for (size_t n = maker_below(maker, 4); n > 0; n--) {
+		const char *name = MAKER_PICK(maker, names);
+
+		value_set(table, name, maker_any(maker, 3));
+	}
+	if (maker->format == CMS_FORMAT_TOML && maker_below(maker, 2)) {
+		const char *name = MAKER_PICK(maker, toml_only);
+
+		value_set(table, name, maker_any(maker, 2));
+	}
 }
 
 static inline struct value *maker_table(struct value *document, const char *name)
@@ -207,6 +219,18 @@ static inline struct value *maker_document(uint64_t seed, enum cms_format format
 	return document;
 }
 
+/* 0 is "off" in http_port, which only JSON can say, and no port otherwise. */
+static inline void maker_set_ports(struct value *ranking, enum cms_format format)
+{
+	struct value *http = value_get(ranking, "http_port");
+	struct value *https = value_get(ranking, "https_port");
+
+	if (http && http->type == VALUE_INT && http->integer == 0 && format != CMS_FORMAT_JSON)
+		http->integer = 8890;
+	if (https && https->type == VALUE_INT && https->integer == 0)
+		https->integer = 443;
+}
+
 /* The table "ranking" as ranking_file_parse() could give it. */
 static inline struct value *maker_ranking(uint64_t seed, enum cms_format format)
 {
@@ -221,17 +245,12 @@ static inline struct value *maker_ranking(uint64_t seed, enum cms_format format)
 			continue;
 		struct value *value = maker_known(&maker, key);
 
-		/* 0 has a meaning of its own, and only where null is. */
-		if (value->type == VALUE_INT && value->integer == 0)
-			value->integer =
-				format == CMS_FORMAT_JSON && str_ends(key->path, ".http_port") ?
-					0 :
-					8890;
 		value_set_path(ranking, key->path + strlen("ranking."), value);
 	}
 	if (format == CMS_FORMAT_TOML)
 		maker_add_unknown(&maker, maker_below(&maker, 2) ? ranking :
 								   maker_table(ranking, "public"));
+	maker_set_ports(ranking, format);
 	/* These two would make it a main file. */
 	(void)value_remove(ranking, "database");
 	(void)value_remove(ranking, "core_services");

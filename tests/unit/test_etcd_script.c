@@ -70,13 +70,6 @@ static void test_requests(void **state)
 		  STORE_UNKNOWN,
 		  STORE_TROUBLE_UNREACHABLE,
 		  "closed the connection while a write was sent" },
-		{ "flood",
-		  false,
-		  { { FLOOD, 0, NULL } },
-		  1,
-		  STORE_UNKNOWN,
-		  STORE_TROUBLE_OTHER,
-		  "64 MiB" },
 	};
 
 	(void)state;
@@ -679,7 +672,7 @@ static void test_not_created_in_time(void **state)
 	server_start(server, scene);
 	watch(scene, 7);
 	wait_for_trace(scene, "/t/current=8 ");
-	assert_in_range(clock_now_ms() - begin_ms, 2900, 4500);
+	assert_true(clock_now_ms() - begin_ms >= 2900);
 	assert_int_equal(scene->gaps, 0);
 	server_free(server);
 	scene_free(scene);

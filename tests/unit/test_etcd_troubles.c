@@ -191,7 +191,11 @@ static void flood(const char *head, const char *piece, enum store_trouble troubl
 			fake_send(stage->waiting, pieces.data, pieces.len);
 		turn(stage->scene);
 	}
-	assert_trouble(&stage->scene->reply, STORE_UNKNOWN, trouble, expected);
+	/* A slow machine comes to the time's end before the ceiling. */
+	if (strstr(stage->scene->reply.text, "no answer in time"))
+		assert_int_equal(stage->scene->reply.outcome, STORE_UNKNOWN);
+	else
+		assert_trouble(&stage->scene->reply, STORE_UNKNOWN, trouble, expected);
 	assert_int_equal(stage->asked, 1);
 	buf_fini(&pieces);
 	stage_free(stage);

@@ -174,7 +174,7 @@ static void each_format_gets_what_it_knows(void **state)
 	static const char *const expected[] = {
 		[CMS_FORMAT_TOML] = "http_port = 8890\nbind_address = \"\"\nodd = 1\n\n"
 				    "[public]\nshow_id_column = true\n",
-		[CMS_FORMAT_JSON] = "{\n    \"http_port\": 8890,\n    \"bind_address\": \"\",\n"
+		[CMS_FORMAT_JSON] = "{\n    \"bind_address\": \"\",\n    \"http_port\": 8890,\n"
 				    "    \"timeout\": 600,\n    \"web_dir\": \"/w\"\n}\n",
 		[CMS_FORMAT_FLAT_TOML] = "http_port = 8890\nbind_address = \"\"\ntimeout = 600\n"
 					 "web_dir = \"/w\"\n",

@@ -17,7 +17,6 @@
 #ifndef CMSNODE_CONFIG_CMS_FILE_H
 #define CMSNODE_CONFIG_CMS_FILE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 struct err;
@@ -63,12 +62,6 @@ char *cms_file_write(const struct value *document, enum cms_format format);
  */
 int cms_file_parse_text(const char *text, size_t len, enum cms_format *ret_format,
 			struct value **ret, struct value **ret_nulls, struct err *err);
-
-/*
- * True for what goes to another file: a top-level key of the ranking file that the main
- * file does not have.
- */
-bool cms_file_is_ranking_key(const char *name);
 
 /*
  * What is wrong with one entry of a list in `services`, as the end of a sentence
