@@ -325,6 +325,7 @@ struct etcd_store {
 	struct clock_skew skew; /* to the clock of this endpoint: */
 	size_t skew_endpoint;
 	char trouble[256];
+	char refusing[256]; /* as store_status.refusing, "" = it is not */
 	struct store_counters counters;
 };
 

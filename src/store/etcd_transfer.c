@@ -153,6 +153,7 @@ static void end_transfer(struct etcd_transfer *transfer, CURLcode code)
 		(void)snprintf(end.text, sizeof(end.text), "%s",
 			       code == CURLE_OK ? "no HTTP answer" :
 						  curl_reason(transfer, code, text, sizeof(text)));
+	transfer->etcd->counters.requests -= end.not_kept; /* it was never sent */
 	if (end.delivered && transfer->kind != ETCD_TRANSFER_WATCH)
 		note_date(transfer);
 	etcd_transfer_stop(transfer);

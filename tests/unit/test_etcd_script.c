@@ -472,6 +472,34 @@ static void test_asked_again_after_a_failure(void **state)
 	scene_free(scene);
 }
 
+/* Reads that go on do not hide that nothing can be written. */
+static void test_writes_are_refused(void **state)
+{
+	static const struct answer answers[] = {
+		{ ANSWER, 429,
+		  "{\"message\":\"etcdserver: mvcc: database space exceeded\",\"code\":8}" },
+		{ ANSWER, 200, DONE_READ },
+		{ ANSWER, 200, DONE_PUT },
+	};
+	struct server *server = server_new(answers, ARRAY_LEN(answers));
+	struct scene *scene = scene_new(server->url, NULL);
+	struct store_status status;
+
+	(void)state;
+	server_start(server, scene);
+	assert_int_equal(ask(scene, put_of("/a", "1", 0))->trouble, STORE_TROUBLE_NOSPACE);
+	assert_int_equal(ask(scene, read_of("/a", false))->outcome, STORE_DONE);
+	scene->store->backend->status(scene->store, &status);
+	assert_true(status.connected);
+	assert_string_equal(status.refusing,
+			    "etcdserver: mvcc: database space exceeded (HTTP 429)");
+	assert_int_equal(ask(scene, put_of("/a", "1", 0))->outcome, STORE_DONE);
+	scene->store->backend->status(scene->store, &status);
+	assert_null(status.refusing);
+	server_free(server);
+	scene_free(scene);
+}
+
 /* ---- a scripted watch --------------------------------------------------- */
 
 #define RESULT(id, revision, members)                                            \
@@ -965,6 +993,7 @@ int main(void)
 		cmocka_unit_test(test_servers),
 		cmocka_unit_test(test_server_that_does_not_tell),
 		cmocka_unit_test(test_asked_again_after_a_failure),
+		cmocka_unit_test(test_writes_are_refused),
 		cmocka_unit_test(test_idle_connection_ends),
 		cmocka_unit_test(test_watches),
 		cmocka_unit_test(test_gaps_are_damped),

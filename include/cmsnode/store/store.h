@@ -232,6 +232,11 @@ struct store_status {		/* for `status` */
 	int64_t revision;	/* last seen */
 	int64_t last_contact_ms;	/* clock_now_ms() of the last answer, 0 = never */
 	const char *trouble;	/* a sentence, or NULL */
+	/*
+	 * a write was refused, for want of space or of permission, and none was made since:
+	 * what was said; else NULL
+	 */
+	const char *refusing;
 	const char *version;	/* of the server, NULL = not known (yet) */
 	struct store_counters counters;
 	/* of this machine, to the store's, for certain; negative: behind; 0: nothing is certain */
