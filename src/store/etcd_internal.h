@@ -282,6 +282,9 @@ void etcd_watch_probed(struct etcd_watch *watch, const struct etcd_watch_mark *m
 /* More is known of a server, or a token: a watch that is ASKING looks whether it can go on. */
 void etcd_watch_ready(struct etcd_watch *watch);
 
+/* Requests are answered again: a watch that waits for a better time need not. */
+void etcd_watch_retry(struct etcd_watch *watch);
+
 /* Requests to that endpoint fail: a stream from it is no longer believed. */
 void etcd_watch_endpoint_failed(struct etcd_watch *watch, size_t endpoint);
 

@@ -36,11 +36,14 @@ static void failed(struct etcd_store *etcd, const struct etcd_transfer *asking, 
 	etcd_calls_avoid(etcd, asking->endpoint);
 }
 
-static void known(struct etcd_store *etcd, size_t endpoint)
+/* That it tells of itself is no proof that it works: only a request's answer ends a hold-down. */
+static void known(struct etcd_store *etcd, size_t at)
 {
-	etcd->endpoints.items[endpoint].known = true;
-	etcd->endpoints.items[endpoint].fresh = true;
-	etcd_endpoint_answered(etcd, endpoint);
+	struct etcd_endpoint *endpoint = &etcd->endpoints.items[at];
+
+	endpoint->known = true;
+	endpoint->fresh = true;
+	endpoint->answered = true;
 	etcd_watch_ready(etcd->watch);
 }
 
@@ -75,6 +78,10 @@ static void take_status(struct etcd_store *etcd, size_t at, const struct etcd_co
 		(void)snprintf(text, sizeof(text), "etcd %s is too old, 3.3 or newer is needed",
 			       status->version);
 		failed(etcd, &endpoint->asking, text);
+		return;
+	}
+	if (status->no_leader) {
+		failed(etcd, &endpoint->asking, "it has no leader");
 		return;
 	}
 	if (!endpoint->suspected && status->raft_index < status->revision) {

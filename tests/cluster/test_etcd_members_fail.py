@@ -154,4 +154,5 @@ def test_history_is_compacted_while_a_watch_is_cut_off(scene):
     scene.etcd.compact()
     scene.cluster.network.heal([c.host], scene.etcd.hosts)
     scene.recover("compaction under a disconnected watch, healed", clock())
-    assert c.status()["store"]["counters"]["gaps"] > gaps, "C knows that it missed something"
+    until(NOTICE_S, lambda: c.status()["store"]["counters"]["gaps"] > gaps,
+          "C knows that it missed something")

@@ -2,6 +2,8 @@
 /* The etcd backend against scripted answers: what a real etcd does not do on demand. */
 #include "etcd_script.h"
 
+#include "../../src/store/etcd_internal.h"
+
 #define HEADER "\"header\":{\"cluster_id\":\"5\",\"revision\":\"7\"}"
 #define DONE_READ "{" HEADER ",\"succeeded\":true,\"responses\":[{\"response_range\":{}}]}"
 #define DONE_PUT "{" HEADER ",\"succeeded\":true,\"responses\":[{\"response_put\":{}}]}"
@@ -340,6 +342,16 @@ static const struct {
 	  NULL,
 	  false,
 	  "POST /v3/kv/txn " },
+	{ "without a leader",
+	  { { ANSWER, 200,
+	      "{\"header\":{\"cluster_id\":\"5\",\"revision\":\"7\"},\"version\":\"3.4.23\","
+	      "\"raftIndex\":\"10\",\"errors\":[\"etcdserver: no leader\"]}" } },
+	  1,
+	  STORE_UNKNOWN,
+	  "it has no leader",
+	  NULL,
+	  false,
+	  "" },
 	{ "in trouble",
 	  { { ANSWER, 503, NO_LEADER } },
 	  1,
@@ -391,6 +403,25 @@ static void test_servers(void **state)
 		server_free(server);
 		scene_free(scene);
 	}
+}
+
+/* It tells who it is and carries nothing out: it is left alone for longer and longer. */
+static void test_talks_but_fails(void **state)
+{
+	static const struct answer answers[] = { { ANSWER, 503, NO_LEADER } };
+	struct server *server = server_new(answers, ARRAY_LEN(answers));
+	struct scene *scene = scene_new(server->url, NULL);
+	const struct etcd_store *etcd = (struct etcd_store *)scene->store;
+
+	(void)state;
+	server_start(server, scene);
+	while (server->requests < 3) {
+		assert_int_equal(ask(scene, put_of("/a", "1", 0))->outcome, STORE_UNKNOWN);
+		run_for(scene, 20);
+	}
+	assert_int_equal(etcd->endpoints.items[0].failures, 3);
+	server_free(server);
+	scene_free(scene);
 }
 
 /* What answers on a new connection may be another server: it is asked before it gets the write. */
@@ -890,6 +921,7 @@ int main(void)
 		cmocka_unit_test(test_servers),
 		cmocka_unit_test(test_server_that_does_not_tell),
 		cmocka_unit_test(test_asked_again_after_a_failure),
+		cmocka_unit_test(test_talks_but_fails),
 		cmocka_unit_test(test_idle_connection_ends),
 		cmocka_unit_test(test_watches),
 		cmocka_unit_test(test_gaps_are_damped),
