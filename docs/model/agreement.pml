@@ -21,14 +21,16 @@
  *   - departures and drains (a change of the members that any node may fold, like a join), seeds,
  *     addresses and claims, what a generation holds but edits and members, the sweep of old ones;
  *   - faults of reads, leases and registrations: they are repeated and say the same again;
+ *   - several edits at one node: one waits behind the other;
  *   - a crash between acting on a generation and its copy being on disk.
  *
- * Limits of the rules themselves, each kept as a variant that has to fail:
+ * Limits of the rules themselves, each a variant that has to fail:
  *   UNSEEN_RESTORE  a data directory copied back in place (same cluster id, raft index above the
  *                   revision) looks like no restore; only registrations can show that it is behind;
  *   LATE_ACROSS     a swap that was composed before a restore and reaches only the restored store;
- *   RESTORES=2      epochs are 1 + the highest that the asked node sees: a restore that takes back
- *                   the end of the one before lets an epoch be used again.
+ *   RESTORES=2      epochs are 1 + the highest that the asked node sees: a second restore, to
+ *                   before what a person said after the first, lets an epoch be used again. Takes
+ *                   minutes; not among the cases of docs/model/run.
  */
 
 #ifndef NODES
@@ -64,7 +66,8 @@
 #ifndef EVENTS
 #define EVENTS 12 /* changes of `current` in one store */
 #endif
-#define SLOTS 3 /* requests of a node that may still be carried out; [0] is awaited */
+/* Requests of a node that may still be carried out; [0] is awaited. */
+#define SLOTS (1 + GIVE_UPS + CRASHES)
 #define EVERYBODY ((1 << NODES) - 1)
 
 /* ---- generations ------------------------------------------------------------------------- */
@@ -202,6 +205,7 @@ hidden byte found;
 
 inline end_wish(i, verdict)
 {
+	printf("node %d tells its operator (1 done, 2 not known, 3 not done): %d\n", i, verdict);
 	if
 	:: wish[i] == EDIT -> told[i] = verdict
 	:: else
@@ -254,6 +258,8 @@ inline find_descent(x, from)
 
 inline accept_generation(i, x)
 {
+	printf("node %d acts on generation %d: epoch %d, sequence %d\n", i, x, g[x].epoch,
+	       g[x].sequence);
 	find_descent(x, agreed[i]);
 	never_goes_back = found || same(x, agreed[i]) || g[x].epoch > g[agreed[i]].epoch;
 	assert(never_goes_back);
@@ -308,6 +314,7 @@ inline go_on(i)
 
 inline hold(i)
 {
+	printf("node %d holds\n", i);
 	held_only_after_a_restore = RESTORES > 0;
 	assert(held_only_after_a_restore);
 	held[i] = 1;
@@ -373,6 +380,7 @@ inline see_current(i)
 /* A watch that broke, or did not show what is read here, begins anew. */
 inline read(i)
 {
+	printf("node %d reads: %d is in force\n", i, current);
 	if
 	:: gap[i] || seen_mod[i] != mod -> watched[i] = happened
 	:: else
@@ -398,6 +406,7 @@ inline read(i)
 
 inline register(i)
 {
+	printf("node %d registers\n", i);
 	revision++;
 	registered_as[i] = incarnation[i];
 	registered_at[i] = revision;
@@ -476,6 +485,7 @@ inline swap(i, on, restore)
 	new_attempt(i);
 	send(i, SWAP, on);
 	r[j].attempt = n;
+	printf("node %d sends swap %d\n", i, n);
 	pushed[i] = n;
 	r[j].members = g[on].members;
 	r[j].edits = 0;
@@ -523,6 +533,7 @@ inline mark(i)
 	pushed[i] = 0;
 #endif
 	send(i, MARK, seen[i]);
+	printf("node %d sends a mark\n", i);
 #ifdef HEADER_REVISION
 	r[j].if_mod = revision;
 #endif
@@ -545,6 +556,7 @@ inline nothing_to_fold(i)
 
 inline prepare(i, on)
 {
+	printf("node %d prepares to put %d in force by hand\n", i, on);
 	publishes_its_own = wish[i] != PUBLISH || on == agreed[i];
 	assert(publishes_its_own);
 	restoring[i] = on;
@@ -616,6 +628,7 @@ inline restore_by_hand(i)
 /* Read and sent in one step: who reads, and sends later, is as one whose request comes late. */
 inline take_snapshot(i)
 {
+	printf("node %d takes a snapshot: %d is in force\n", i, current);
 	see_current(i);
 	if
 	:: wish[i] > EDIT -> restore_by_hand(i)
@@ -658,9 +671,10 @@ inline prepared(i)
 	fi
 }
 
-/* An event comes, perhaps to one who has read a newer value elsewhere, or the same: found = take it. */
+/* An event comes, perhaps to one who has read the same or a newer value: found = it is taken. */
 inline watch(i)
 {
+	printf("node %d is shown %d by its watch\n", i, past[watched[i]]);
 #ifdef BELIEVE_OLD_EVENTS
 	found = true;
 #else
@@ -755,6 +769,7 @@ inline lose(i)
 inline take_reply(i)
 {
 	j = slot(i, 0);
+	printf("node %d has its reply (2 done, 3 lost): %d\n", i, r[j].state);
 	seen[i] = r[j].current;
 	seen_mod[i] = r[j].mod;
 	seen_folded[i] = r[j].folded_now;
@@ -805,6 +820,7 @@ inline leave_request(i)
 
 inline give_up(i)
 {
+	printf("node %d waits no longer for its reply\n", i);
 	leave_request(i);
 #ifdef RESEND
 	r[j].state = SENT;
@@ -821,6 +837,7 @@ inline give_up(i)
 
 inline crash(i)
 {
+	printf("node %d dies\n", i);
 	leave_request(i);
 	forget_request(slot(i, 0));
 	state[i] = DOWN;
@@ -885,13 +902,18 @@ end:	do
 	/* From outside. */
 	:: d_step { is_up(i) && !wish[i] && (editors & (1 << i)) ->
 		editors = editors & ~(1 << i);
+		printf("an operator edits at node %d\n", i);
 		wish[i] = EDIT }
 	:: atomic { is_up(i) && !wish[i] && persons && (store || !RESTORES) ->
 		persons--;
 		if
-		:: wish[i] = ACCEPT
+		:: d_step {
+			printf("a person says accept at node %d\n", i);
+			wish[i] = ACCEPT }
 #if RESTORES
-		:: wish[i] = PUBLISH
+		:: d_step {
+			printf("a person says publish at node %d\n", i);
+			wish[i] = PUBLISH }
 #endif
 		fi }
 	:: d_step { expiries && wish[i] ->
@@ -901,6 +923,7 @@ end:	do
 		crashes--;
 		crash(i) }
 	:: d_step { state[i] == DOWN ->
+		printf("node %d starts again\n", i);
 		incarnation[i]++;
 		state[i] = READING }
 	:: state[i] == DOWN -> state[i] = OUT
@@ -939,6 +962,8 @@ inline note_event()
 
 inline carry_out(m)
 {
+	printf("the store carries out or refuses swap %d (0: a mark) of node %d\n", r[m].attempt,
+	       m / SLOTS);
 	if
 	:: r[m].if_mod == mod && r[m].if_current == current && r[m].if_folded == folded ->
 		revision++;
@@ -963,6 +988,7 @@ inline carry_out(m)
 
 inline save()
 {
+	printf("a backup is taken: %d is in force\n", current);
 	saved_current = current;
 	saved_mod = mod;
 	saved_folded = folded;
@@ -984,6 +1010,7 @@ inline save()
  */
 inline restore()
 {
+	printf("the store is restored: %d is in force\n", saved_current);
 	current = saved_current;
 	mod = saved_mod;
 	folded = saved_folded;
@@ -1042,11 +1069,27 @@ inline restore()
 proctype etcd()
 {
 end:	do
-	path(0) path(1) path(2) path(3) path(4) path(5)
-	lease(0) lease(1)
+	path(0) path(1) lease(0) lease(1)
 #if NODES > 2
-	path(6) path(7) path(8)
 	lease(2)
+#endif
+#if NODES * SLOTS > 2
+	path(2)
+#endif
+#if NODES * SLOTS > 3
+	path(3)
+#endif
+#if NODES * SLOTS > 4
+	path(4) path(5)
+#endif
+#if NODES * SLOTS > 6
+	path(6) path(7)
+#endif
+#if NODES * SLOTS > 8
+	path(8)
+#endif
+#if NODES * SLOTS > 9
+#error "more requests than etcd() has paths for"
 #endif
 	:: d_step { restores && !saved -> save() }
 	:: d_step { restores -> restore() }

@@ -15,6 +15,8 @@
 #include "cmsnode/store/store.h"
 
 #define JOINING_MS 5000
+#define STATUS_AGAIN_MS 1000 /* after a status that could not be written, doubling */
+#define STATUS_AGAIN_MAX_MS 32000
 
 struct waiting_edit {
 	uint64_t id;
@@ -50,6 +52,8 @@ struct agreement_driver {
 	char *status, *status_written; /* NULL = none */
 	uint64_t status_lease; /* under which status_written was written */
 	bool status_under_way;
+	int64_t status_pause_ms; /* 0 = the last one could be written */
+	int64_t status_not_before_ms;
 	uint64_t lease_seen;
 	int64_t lease_since_ms;
 	ev_timer status_timer;
@@ -217,8 +221,16 @@ static void on_status_written(void *ctx, struct store_reply *reply)
 	struct agreement_driver *driver = ctx;
 
 	driver->status_under_way = false;
-	if (reply->outcome != STORE_DONE || !reply->succeeded)
-		driver->status_lease = 0; /* at the next tick again */
+	if (reply->outcome == STORE_DONE && reply->succeeded) {
+		driver->status_pause_ms = 0;
+		return;
+	}
+	driver->status_lease = 0; /* again, but not at each tick: nobody depends on it */
+	driver->status_pause_ms =
+		driver->status_pause_ms ? driver->status_pause_ms * 2 : STATUS_AGAIN_MS;
+	if (driver->status_pause_ms > STATUS_AGAIN_MAX_MS)
+		driver->status_pause_ms = STATUS_AGAIN_MAX_MS;
+	driver->status_not_before_ms = clock_now_ms() + driver->status_pause_ms;
 }
 
 static void write_status(struct agreement_driver *driver, uint64_t lease)
@@ -255,7 +267,8 @@ static void catch_up_status(struct agreement_driver *driver)
 {
 	const uint64_t lease = agreement_lease(driver->agreement);
 
-	if (!is_worth_telling(driver, lease) || !driver->status || driver->status_under_way)
+	if (!is_worth_telling(driver, lease) || !driver->status || driver->status_under_way ||
+	    clock_now_ms() < driver->status_not_before_ms)
 		return;
 	if (driver->status_lease == lease && driver->status_written &&
 	    strcmp(driver->status, driver->status_written) == 0)

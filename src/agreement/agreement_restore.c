@@ -38,12 +38,24 @@ static void prepare(struct agreement *a, struct generation *base)
 			   agreement_request_grant(a->restore_lease, base->policy.rejoin_window_s));
 }
 
+/* Is there a newer one, as far as a look at `current` tells? Following it will show. */
+static bool store_went_on(struct agreement *a)
+{
+	return a->seen.mod_revision && !a->held && a->seen.epoch == a->agreed->epoch &&
+	       a->seen.sequence > a->agreed->sequence && !agreement_find_behind(a);
+}
+
 static void publish(struct agreement *a)
 {
 	const struct registration *newest = registrations_newest(&a->registrations);
 
 	if (!a->agreed) {
 		refuse(a, "this node has agreed to nothing yet: publish from one that has");
+		return;
+	}
+	/* What others did since must not be taken back by somebody who has not heard of it. */
+	if (store_went_on(a)) {
+		agreement_enter_fetching(a, &a->seen);
 		return;
 	}
 	if (newest && (newest->applied_epoch > a->agreed->epoch ||

@@ -145,16 +145,9 @@ int ctl_config_get(const struct ctl *ctl, struct err *err)
 
 /* --- export --- */
 
-int ctl_config_export(const struct ctl *ctl, struct err *err)
+int ctl_export(const struct ctl *ctl, struct cJSON **ret, struct err *err)
 {
 	CLEAN(json) cJSON *result = NULL;
-
-	enum cms_format format;
-
-	if (ctl->format && cms_format_parse(ctl->format, &format) < 0)
-		return err_set(err, ERR_USAGE,
-			       "config export: --format is toml, json or flat-toml, not '%s'",
-			       ctl->format);
 	cJSON *request = ctl_request("config.export");
 
 	json_add_str(request, "format", ctl->format);
@@ -162,10 +155,25 @@ int ctl_config_export(const struct ctl *ctl, struct err *err)
 	const int r = ctl_ask_soon(ctl, request, &result, err);
 	if (r < 0)
 		return r;
-	const char *text = json_get_str(result, "text");
-	if (!text)
+	if (!json_get_str(result, "text"))
 		return err_set(err, -EPROTO, "the daemon's answer has no text");
-	(void)fputs(text, stdout);
+	*ret = steal(result);
+	return 0;
+}
+
+int ctl_config_export(const struct ctl *ctl, struct err *err)
+{
+	CLEAN(json) cJSON *result = NULL;
+	enum cms_format format;
+
+	if (ctl->format && cms_format_parse(ctl->format, &format) < 0)
+		return err_set(err, ERR_USAGE,
+			       "config export: --format is toml, json or flat-toml, not '%s'",
+			       ctl->format);
+	const int r = ctl_export(ctl, &result, err);
+	if (r < 0)
+		return r;
+	(void)fputs(json_get_str(result, "text"), stdout);
 	/* Beside the file, which goes elsewhere. */
 	ctl_print_warnings(json_get_array(result, "warnings"), stderr);
 	return 0;

@@ -130,31 +130,18 @@ static int edit(const struct ctl *ctl, struct draft *draft, struct err *err)
 	}
 }
 
-static int export(const struct ctl *ctl, char **ret_text, char **ret_suffix, struct err *err)
-{
-	CLEAN(json) cJSON *result = NULL;
-	cJSON *request = ctl_request("config.export");
-
-	json_add_bool(request, "ranking", ctl->ranking);
-	const int r = ctl_ask_soon(ctl, request, &result, err);
-	if (r < 0)
-		return r;
-	const char *text = json_get_str(result, "text");
-	if (!text)
-		return err_set(err, -EPROTO, "the daemon's answer has no text");
-	*ret_text = xstrdup(text);
-	*ret_suffix = xstrdup(str_eq(json_get_str(result, "format"), "json") ? ".json" : ".toml");
-	return 0;
-}
-
 int ctl_config_edit(const struct ctl *ctl, struct err *err)
 {
 	const char *dir = getenv("TMPDIR");
-	CLEAN(str) char *suffix = NULL;
+	CLEAN(json) cJSON *exported = NULL;
 	struct draft draft = { 0 };
-	int r = export(ctl, &draft.text, &suffix, err);
+	int r = ctl_export(ctl, &exported, err);
 	if (r < 0)
 		return r;
+	/* Editors colour by it. */
+	const char *suffix = str_eq(json_get_str(exported, "format"), "json") ? ".json" : ".toml";
+
+	draft.text = xstrdup(json_get_str(exported, "text"));
 	draft.path = xasprintf("%s/cmsnodectl.XXXXXX%s", dir && *dir ? dir : "/tmp", suffix);
 	CLEAN(fd) int fd = mkstemps(draft.path, (int)strlen(suffix));
 

@@ -12,36 +12,19 @@
 int ctl_node_forget(const struct ctl *ctl, struct err *err)
 {
 	cJSON *request = ctl_request("node.forget");
-	CLEAN(json) cJSON *result = NULL;
 
 	json_add_str(request, "id", ctl->words[0]);
 	json_add_bool(request, "force", ctl->force);
-	json_add_str(request, "message", ctl->message);
-	const int r = ctl_ask_soon(ctl, request, &result, err);
-	if (r < 0)
-		return r;
-	const char *generation = json_get_str(result, "generation");
-
-	(void)printf("forgotten; agreed: %s\n", generation ? generation : "-");
-	return 0;
+	return ctl_change_and_tell(ctl, request, "forgotten", err);
 }
 
 static int set_state(const struct ctl *ctl, const char *command, const char *what, struct err *err)
 {
 	cJSON *request = ctl_request(command);
-	CLEAN(json) cJSON *result = NULL;
 
 	if (ctl->words_len)
 		json_add_str(request, "id", ctl->words[0]);
-	if (ctl->message)
-		json_add_str(request, "message", ctl->message);
-	const int r = ctl_ask_soon(ctl, request, &result, err);
-	if (r < 0)
-		return r;
-	const char *generation = json_get_str(result, "generation");
-
-	(void)printf("%s; agreed: %s\n", what, generation ? generation : "-");
-	return 0;
+	return ctl_change_and_tell(ctl, request, what, err);
 }
 
 int ctl_node_drain(const struct ctl *ctl, struct err *err)

@@ -180,6 +180,15 @@ void ctl_print_json(const struct cJSON *json);
  */
 int ctl_plan_and_apply(const struct ctl *ctl, struct cJSON *request, struct err *err);
 
+/* Takes the request of another change, whose message is added: "WHAT; agreed: GENERATION". */
+int ctl_change_and_tell(const struct ctl *ctl, struct cJSON *request, const char *what,
+			struct err *err);
+
+/* --- cmd_config.c --- */
+
+/* `config.export`, whose "text" is there; caller frees. */
+int ctl_export(const struct ctl *ctl, struct cJSON **ret, struct err *err);
+
 /* "warning: key: text" for each of [{"key","text"}]. */
 void ctl_print_warnings(const struct cJSON *warnings, FILE *to);
 

@@ -856,6 +856,7 @@ void node_free(struct node *node)
 	free(node->files_dir);
 	free(node->refused);
 	free(node->missing);
+	free(node->clock_note);
 	node_file_end(node);
 	free(node->cms_bin);
 	free(node);

@@ -105,6 +105,7 @@ struct node {
 	struct change_plans plans;
 	struct store *store; /* NULL until there is an address */
 	struct store_counters counters; /* as last reported */
+	char *clock_note; /* NULL = the clocks agree, as far as is known */
 	struct agreement_driver *driver;
 	struct operators_file file;
 	char *refused; /* why the newest generation was not applied; NULL */

@@ -9,6 +9,7 @@
 #include "cmsnode/agreement/agreement.h"
 #include "cmsnode/agreement/agreement_driver.h"
 #include "cmsnode/base/clock.h"
+#include "cmsnode/base/log.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/daemon/options.h"
 #include "cmsnode/store/store.h"
@@ -112,6 +113,24 @@ static enum node_report_state judge(const struct node *node, const struct report
 	return REPORT_ACTIVE;
 }
 
+/* A contest begins by each ContestWebServer's own clock. Whole seconds: a note is news. */
+static void judge_clock(struct node *node, double ahead_s)
+{
+	const int64_t seconds = (int64_t)(ahead_s < 0 ? -ahead_s : ahead_s);
+	char *note = seconds < 1 ?
+			     NULL :
+			     xasprintf("the clock of this machine is more than %" PRId64
+				       " s %s etcd's: contests begin and end by it, see to NTP",
+				       seconds, ahead_s < 0 ? "behind" : "ahead of");
+
+	if (note && !node->clock_note)
+		log_warning("daemon", "%s", note);
+	else if (!note && node->clock_note)
+		log_info("daemon", "the clocks of this machine and of etcd agree again");
+	free(node->clock_note);
+	node->clock_note = note;
+}
+
 static void fill_store(struct node *node, struct report *ret)
 {
 	struct store_status status = { .kind = node->options->standalone ? "standalone" : "etcd" };
@@ -124,6 +143,10 @@ static void fill_store(struct node *node, struct report *ret)
 	ret->revision = status.revision;
 	ret->note = status.connected ? NULL : status.trouble;
 	ret->store_version = status.version;
+	ret->clock_ahead_s = status.clock_ahead_s;
+	judge_clock(node, status.clock_ahead_s);
+	if (!ret->note)
+		ret->note = node->clock_note;
 	node->counters = status.counters;
 	if (!node->options->standalone)
 		ret->counters = &node->counters;

@@ -248,19 +248,47 @@ static bool veto_weighs_more(const struct address_veto *a, const struct address_
 	return a->claimed != b->claimed ? a->claimed : strcmp(a->holder, b->holder) < 0;
 }
 
-static const struct address_veto *find_veto(const struct address_question *question,
+static int compare_vetoes(const void *a, const void *b)
+{
+	const struct address_veto *x = *(const struct address_veto *const *)a;
+	const struct address_veto *y = *(const struct address_veto *const *)b;
+	const int by_address = address_compare(&x->address, &y->address);
+
+	return by_address ? by_address : veto_weighs_more(y, x) - veto_weighs_more(x, y);
+}
+
+/* Hundreds of hosts may list hundreds of addresses each. */
+static void sort_vetoes(struct survey *survey)
+{
+	const struct address_question *question = survey->question;
+
+	survey->vetoes = xcalloc(question->vetoes_len, sizeof(*survey->vetoes));
+	for (size_t i = 0; i < question->vetoes_len; i++)
+		survey->vetoes[i] = &question->vetoes[i];
+	if (question->vetoes_len)
+		qsort(survey->vetoes, question->vetoes_len, sizeof(*survey->vetoes),
+		      compare_vetoes);
+}
+
+/* The weightiest one of that address, or NULL. */
+static const struct address_veto *find_veto(const struct survey *survey,
 					    const struct address *address)
 {
-	const struct address_veto *found = NULL;
+	size_t low = 0;
+	size_t high = survey->question->vetoes_len;
 
-	for (size_t i = 0; i < question->vetoes_len; i++) {
-		const struct address_veto *veto = &question->vetoes[i];
+	while (low < high) {
+		const size_t middle = low + (high - low) / 2;
 
-		if (address_equal(&veto->address, address) &&
-		    (!found || veto_weighs_more(veto, found)))
-			found = veto;
+		if (address_compare(&survey->vetoes[middle]->address, address) < 0)
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	return found;
+	return low < survey->question->vetoes_len &&
+			       address_equal(&survey->vetoes[low]->address, address) ?
+		       survey->vetoes[low] :
+		       NULL;
 }
 
 /* Once for all: a host may have ten thousand addresses on one bridge. */
@@ -280,6 +308,7 @@ static void judge_entries(struct survey *survey)
 {
 	const struct interfaces *all = survey->question->interfaces;
 
+	sort_vetoes(survey);
 	find_store_links(survey);
 	survey->len = all->addresses_len;
 	survey->entries = xcalloc(survey->len, sizeof(*survey->entries));
@@ -288,7 +317,7 @@ static void judge_entries(struct survey *survey)
 
 		entry->address = &all->addresses[i];
 		entry->link = interfaces_link(all, entry->address->link);
-		entry->veto = find_veto(survey->question, &entry->address->address);
+		entry->veto = find_veto(survey, &entry->address->address);
 		entry->dropped = address_rules_first(survey, entry);
 	}
 	find_beside(survey);
@@ -451,6 +480,7 @@ void address_choose(const struct address_question *question, struct address_choi
 	rank_entries(&survey);
 	set_outcome(&survey, ret);
 	list_candidates(&survey, ret);
+	free(survey.vetoes);
 	free(survey.entries);
 	free(survey.store_links);
 }

@@ -67,6 +67,7 @@ struct entry {
 struct survey {
 	const struct address_question *question;
 	struct wish wish;
+	const struct address_veto **vetoes; /* by address, of each the weightiest first */
 	struct entry *entries;
 	size_t len;
 	size_t kept; /* these come first once sorted */

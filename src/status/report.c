@@ -84,6 +84,7 @@ static void add_store(cJSON *object, const struct report *report)
 	else
 		json_add_str(store, "last_contact_s", NULL);
 	json_add_str(store, "version", report->store_version);
+	json_add_double(store, "clock_ahead_s", report->clock_ahead_s);
 	if (report->counters)
 		add_counters(store, report->counters);
 }

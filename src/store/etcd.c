@@ -76,6 +76,7 @@ static void etcd_status(const struct store *store, struct store_status *ret)
 		.trouble = *etcd->trouble ? etcd->trouble : etcd_watch_trouble(etcd->watch),
 		.version = *etcd->version ? etcd->version : NULL,
 		.counters = etcd->counters,
+		.clock_ahead_s = clock_skew_certain(&etcd->skew),
 	};
 }
 

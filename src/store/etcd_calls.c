@@ -17,6 +17,7 @@
 #define REPLY_MAX_BYTES ((size_t)64 << 20)
 #define PUSH_MIN_BYTES ((size_t)256 << 10)
 #define SLOW_MS 250 /* a request that takes longer must not keep others waiting */
+#define QUICK_MS 1000 /* a server that takes longer says nothing of others */
 
 struct etcd_call {
 	struct etcd_call *next;
@@ -286,8 +287,16 @@ static void blame_endpoint(struct etcd_store *etcd, struct etcd_call *call,
 {
 	const struct etcd_transfer *transfer = &call->transfer;
 
-	etcd_endpoint_failed(etcd, transfer->endpoint, transfer->started_ms,
-			     end->delivered ? reply->text : end->text);
+	(end->late ? etcd_endpoint_late :
+		     etcd_endpoint_failed)(etcd, transfer->endpoint, transfer->started_ms,
+					   end->delivered ? reply->text : end->text);
+}
+
+static void praise_endpoint(struct etcd_store *etcd, const struct etcd_transfer *transfer)
+{
+	etcd_endpoint_answered(etcd, transfer->endpoint);
+	if (clock_now_ms() - transfer->started_ms < QUICK_MS)
+		etcd_endpoint_quick(etcd, transfer->endpoint);
 }
 
 /* Nothing was done: it begins anew. */
@@ -341,10 +350,11 @@ static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transf
 	}
 	etcd->counters.failures += reply.outcome == STORE_UNKNOWN;
 	if (!failed) {
-		etcd_endpoint_answered(etcd, transfer->endpoint);
+		praise_endpoint(etcd, transfer);
 	} else {
 		blame_endpoint(etcd, call, end, &reply);
-		if (is_repeatable(call->request) &&
+		/* Who is late has it still: sent again, it would add to what cannot be done. */
+		if (!end->late && is_repeatable(call->request) &&
 		    etcd_endpoint_pick(etcd, call->tried) != ETCD_NO_ENDPOINT) {
 			store_reply_fini(&reply);
 			forget_in_flight(etcd, call);

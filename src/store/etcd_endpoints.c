@@ -22,6 +22,9 @@
 #define HTTPS "https://"
 #define HOLD_FIRST_MS 1000
 #define HOLD_MAX_MS 30000
+#define PATIENCE_FIRST_MS 3000
+#define PATIENCE_MAX_MS 10000
+#define LATE_MAX 2
 
 /* ---- URLs -------------------------------------------------------------- */
 
@@ -125,16 +128,17 @@ size_t etcd_endpoint_for_watch(const struct etcd_store *etcd, size_t avoid)
 	return at;
 }
 
-void etcd_endpoint_failed(struct etcd_store *etcd, size_t endpoint, int64_t started_ms,
-			  const char *text)
+/* False: it was held already; several exchanges that die together are one failure. */
+static bool hold(struct etcd_store *etcd, size_t endpoint, int64_t started_ms, const char *text)
 {
 	struct etcd_endpoint *failed = &etcd->endpoints.items[endpoint];
 	const int64_t now_ms = clock_now_ms();
+	const bool is_another =
+		!failed->failures || (!is_held(failed, now_ms) && started_ms >= failed->failed_ms);
 
 	etcd_server_forget(etcd, endpoint);
 	(void)snprintf(failed->error, sizeof(failed->error), "%s", text);
-	/* Several exchanges that die together are one failure. */
-	if (!failed->failures || (!is_held(failed, now_ms) && started_ms >= failed->failed_ms)) {
+	if (is_another) {
 		int64_t cap_ms = HOLD_FIRST_MS;
 
 		for (unsigned int i = 0; i < failed->failures && cap_ms < HOLD_MAX_MS; i++)
@@ -153,7 +157,40 @@ void etcd_endpoint_failed(struct etcd_store *etcd, size_t endpoint, int64_t star
 	}
 	if (etcd->endpoints.current == endpoint)
 		etcd->endpoints.current = next_to(&etcd->endpoints, endpoint);
+	return is_another;
+}
+
+void etcd_endpoint_failed(struct etcd_store *etcd, size_t endpoint, int64_t started_ms,
+			  const char *text)
+{
+	(void)hold(etcd, endpoint, started_ms, text);
+	etcd->endpoints.items[endpoint].late = false;
 	etcd_watch_endpoint_failed(etcd->watch, endpoint);
+}
+
+void etcd_endpoint_late(struct etcd_store *etcd, size_t endpoint, int64_t started_ms,
+			const char *text)
+{
+	if (hold(etcd, endpoint, started_ms, text) && etcd->endpoints.late < LATE_MAX)
+		etcd->endpoints.late++;
+	etcd->endpoints.items[endpoint].late = true;
+}
+
+void etcd_endpoint_quick(struct etcd_store *etcd, size_t endpoint)
+{
+	etcd->endpoints.late = 0;
+	for (size_t i = 0; i < etcd->endpoints.len; i++) {
+		if (i != endpoint && etcd->endpoints.items[i].late)
+			etcd_watch_endpoint_failed(etcd->watch, i);
+		etcd->endpoints.items[i].late = false;
+	}
+}
+
+int64_t etcd_patience_ms(const struct etcd_store *etcd)
+{
+	const int64_t ms = (int64_t)PATIENCE_FIRST_MS << etcd->endpoints.late;
+
+	return ms < PATIENCE_MAX_MS ? ms : PATIENCE_MAX_MS;
 }
 
 void etcd_endpoint_answered(struct etcd_store *etcd, size_t endpoint)

@@ -26,6 +26,7 @@
 
 #include "cmsnode/base/buf.h"
 #include "cmsnode/store/etcd.h"
+#include "cmsnode/store/clock_skew.h"
 #include "cmsnode/store/store.h"
 
 struct curl_slist;
@@ -38,17 +39,17 @@ struct etcd_watch;
 /* ---- transfers: etcd_transfer.c ------------------------------------------ */
 
 enum etcd_transfer_kind {
-	ETCD_TRANSFER_REQUEST, /* 3 s */
+	ETCD_TRANSFER_REQUEST, /* etcd_patience_ms() */
 	ETCD_TRANSFER_PUSH, /* 10 s: a large body */
 	ETCD_TRANSFER_WATCH, /* no end, asks etcd to end it when it has no leader */
 };
-#define ETCD_TRANSFER_KINDS 3
 
 struct etcd_transfer_end {
 	bool delivered; /* a whole HTTP answer came */
 	bool too_large; /* more bytes than reply.max: dropped by us */
 	bool not_kept; /* kept_only, and there was no connection: nothing was done */
 	bool empty; /* the connection ended before an answer began */
+	bool late; /* it was asked, and did not answer in time: it may be slow, not gone */
 	int http_status; /* 0: none came */
 	char text[200]; /* !delivered: why, for a person */
 };
@@ -110,6 +111,7 @@ struct etcd_endpoint {
 	unsigned int failures; /* in a row; 0: fine */
 	int64_t failed_ms;
 	int64_t held_until_ms;
+	bool late; /* its last failure was no answer in time */
 	char error[200];
 
 	/* etcd_server.c's. */
@@ -124,6 +126,7 @@ struct etcd_endpoints {
 	struct etcd_endpoint *items; /* ETCD_ENDPOINTS_MAX of them, of which `len` are used */
 	size_t len; /* with those that are gone */
 	size_t current; /* where requests go */
+	unsigned int late; /* answers in a row that did not come in time, at most 2 */
 };
 
 int etcd_endpoints_init(struct etcd_store *etcd, const struct str_list *urls, struct err *err);
@@ -147,6 +150,18 @@ size_t etcd_endpoint_for_watch(const struct etcd_store *etcd, size_t avoid);
 void etcd_endpoint_failed(struct etcd_store *etcd, size_t endpoint, int64_t started_ms,
 			  const char *text);
 void etcd_endpoint_answered(struct etcd_store *etcd, size_t endpoint);
+
+/*
+ * It did not answer in time. That may be its own fault, or all of etcd is overloaded: then it must
+ * not be asked for more than before, so the watch stays and patience grows. A quick answer from
+ * elsewhere tells one from the other.
+ */
+void etcd_endpoint_late(struct etcd_store *etcd, size_t endpoint, int64_t started_ms,
+			const char *text);
+void etcd_endpoint_quick(struct etcd_store *etcd, size_t endpoint);
+
+/* How long an answer is waited for: 3 s, up to 10 s while none comes in time. */
+int64_t etcd_patience_ms(const struct etcd_store *etcd);
 
 /* Beside the configured ones; those that were learnt and are not among `urls` go. */
 void etcd_endpoints_set_learnt(struct etcd_store *etcd, const struct str_list *urls);
@@ -282,6 +297,9 @@ void etcd_watch_probed(struct etcd_watch *watch, const struct etcd_watch_mark *m
 /* More is known of a server, or a token: a watch that is ASKING looks whether it can go on. */
 void etcd_watch_ready(struct etcd_watch *watch);
 
+/* The server could not be asked: a watch that is ASKING for it tries again later. */
+void etcd_watch_not_ready(struct etcd_watch *watch, size_t endpoint, const char *why);
+
 /* Requests are answered again: a watch that waits for a better time need not. */
 void etcd_watch_retry(struct etcd_watch *watch);
 
@@ -310,6 +328,8 @@ struct etcd_store {
 	uint64_t cluster_id;
 	char version[24]; /* of the server asked last, "" = not known */
 	bool restored; /* as store_reply.restored */
+	struct clock_skew skew; /* to the clock of this endpoint: */
+	size_t skew_endpoint;
 	char trouble[256];
 	struct store_counters counters;
 };

@@ -30,9 +30,12 @@ const char *etcd_server_api(const struct etcd_store *etcd, size_t endpoint)
 	return apis[etcd->endpoints.items[endpoint].api];
 }
 
-static void failed(struct etcd_store *etcd, const struct etcd_transfer *asking, const char *text)
+static void failed(struct etcd_store *etcd, const struct etcd_transfer *asking, bool late,
+		   const char *text)
 {
-	etcd_endpoint_failed(etcd, asking->endpoint, asking->started_ms, text);
+	(late ? etcd_endpoint_late : etcd_endpoint_failed)(etcd, asking->endpoint,
+							   asking->started_ms, text);
+	etcd_watch_not_ready(etcd->watch, asking->endpoint, text);
 	etcd_calls_avoid(etcd, asking->endpoint);
 }
 
@@ -77,11 +80,11 @@ static void take_status(struct etcd_store *etcd, size_t at, const struct etcd_co
 	if (status->major < 3 || (status->major == 3 && status->minor < 3)) {
 		(void)snprintf(text, sizeof(text), "etcd %s is too old, 3.3 or newer is needed",
 			       status->version);
-		failed(etcd, &endpoint->asking, text);
+		failed(etcd, &endpoint->asking, false, text);
 		return;
 	}
 	if (status->no_leader) {
-		failed(etcd, &endpoint->asking, "it has no leader");
+		failed(etcd, &endpoint->asking, false, "it has no leader");
 		return;
 	}
 	if (!endpoint->suspected && status->raft_index < status->revision) {
@@ -115,18 +118,19 @@ static void on_asked(struct etcd_transfer *asking, const struct etcd_transfer_en
 
 	etcd_transfer_failure(asking, end, text, sizeof(text));
 	if (!end->delivered || end->http_status >= 500) {
-		failed(etcd, asking, text);
+		failed(etcd, asking, end->late, text);
 	} else if (end->http_status == 404) {
 		if (!try_other_api(etcd, asking))
-			failed(etcd, asking,
+			failed(etcd, asking, false,
 			       "no JSON gateway there (HTTP 404): is this an etcd 3.3 or newer, with its gateway on?");
 	} else if (end->http_status != 200 && !etcd_codec_is_grpc_error(buf_str(body), body->len)) {
-		failed(etcd, asking, text);
+		failed(etcd, asking, false, text);
 	} else if (end->http_status != 200) {
 		/* It may not tell everybody; then nothing is known, and that is no fault. */
 		known(etcd, asking->endpoint);
 	} else if (etcd_codec_status(buf_str(body), body->len, &status) < 0) {
-		failed(etcd, asking, "what it says of itself was not understood: is this an etcd?");
+		failed(etcd, asking, false,
+		       "what it says of itself was not understood: is this an etcd?");
 	} else {
 		take_status(etcd, asking->endpoint, &status);
 	}

@@ -6,6 +6,7 @@
  */
 #include <curl/curl.h>
 #include <ev.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -32,15 +33,9 @@ struct etcd_socket {
 	struct etcd_store *etcd;
 };
 
-static const struct {
-	long timeout_ms; /* 0: none */
-	const char *header;
-} transfer_kinds[ETCD_TRANSFER_KINDS] = {
-	[ETCD_TRANSFER_REQUEST] = { 3000, "Grpc-Timeout: 2500m" },
-	[ETCD_TRANSFER_PUSH] = { 10000, "Grpc-Timeout: 9500m" },
-	/* Without it a member cut off from its cluster keeps a watch looking healthy. */
-	[ETCD_TRANSFER_WATCH] = { 0, "Grpc-Metadata-hasleader: true" },
-};
+#define PUSH_MS 10000
+#define SERVER_FIRST_MS 500 /* so much earlier the server gives up, and can say so */
+#define HTTP_GATEWAY_TIMEOUT 504
 
 /* ---- libcurl on libev -------------------------------------------------- */
 
@@ -118,6 +113,27 @@ static const char *curl_reason(const struct etcd_transfer *transfer, CURLcode co
 	}
 }
 
+/* The Date of an answer tells how far the two clocks are apart. */
+static void note_date(struct etcd_transfer *transfer)
+{
+	struct etcd_store *etcd = transfer->etcd;
+	struct curl_header *header;
+
+	if (curl_easy_header(transfer->easy, "Date", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+		return;
+	const time_t date = curl_getdate(header->value, NULL);
+	const int64_t now_ms = clock_now_ms();
+
+	if (date < 0)
+		return;
+	/* Members have clocks of their own. */
+	if (etcd->skew_endpoint != transfer->endpoint)
+		clock_skew_forget(&etcd->skew);
+	etcd->skew_endpoint = transfer->endpoint;
+	clock_skew_add(&etcd->skew, now_ms, clock_wall_s(),
+		       (double)(now_ms - transfer->started_ms) / 1000.0, date);
+}
+
 static void end_transfer(struct etcd_transfer *transfer, CURLcode code)
 {
 	/* Wanted a new connection: from the beginning, or because the kept one died under it? */
@@ -131,10 +147,14 @@ static void end_transfer(struct etcd_transfer *transfer, CURLcode code)
 		    (transfer->not_kept || code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR ||
 		     code == CURLE_SEND_FAIL_REWIND);
 	end.delivered = code == CURLE_OK && end.http_status != 0;
+	end.late = (code == CURLE_OPERATION_TIMEDOUT && transfer->body_at) ||
+		   end.http_status == HTTP_GATEWAY_TIMEOUT;
 	if (!end.delivered)
 		(void)snprintf(end.text, sizeof(end.text), "%s",
 			       code == CURLE_OK ? "no HTTP answer" :
 						  curl_reason(transfer, code, text, sizeof(text)));
+	if (end.delivered && transfer->kind != ETCD_TRANSFER_WATCH)
+		note_date(transfer);
 	etcd_transfer_stop(transfer);
 	transfer->on_end(transfer, &end);
 }
@@ -337,11 +357,31 @@ static void add_header(struct curl_slist **list, const char *header)
 	*list = longer;
 }
 
+/* 0: no end. */
+static int64_t timeout_ms(const struct etcd_store *etcd, enum etcd_transfer_kind kind)
+{
+	switch (kind) {
+	case ETCD_TRANSFER_REQUEST:
+		return etcd_patience_ms(etcd);
+	case ETCD_TRANSFER_PUSH:
+		return PUSH_MS;
+	case ETCD_TRANSFER_WATCH:
+		return 0;
+	}
+	return 0;
+}
+
 static void add_headers(const struct etcd_store *etcd, struct etcd_transfer *transfer)
 {
+	const int64_t end_ms = timeout_ms(etcd, transfer->kind);
+	CLEAN(str) char *end =
+		/* Without it a member cut off from its cluster keeps a watch looking healthy. */
+		end_ms ? xasprintf("Grpc-Timeout: %" PRId64 "m", end_ms - SERVER_FIRST_MS) :
+			 xstrdup("Grpc-Metadata-hasleader: true");
+
 	add_header(&transfer->headers, "Content-Type: application/json");
 	add_header(&transfer->headers, "Expect:");
-	add_header(&transfer->headers, transfer_kinds[transfer->kind].header);
+	add_header(&transfer->headers, end);
 	if (!etcd->auth.token)
 		return;
 	/* Not "Bearer": etcd takes the token alone. */
@@ -370,7 +410,7 @@ static CURL *new_easy(struct etcd_store *etcd, struct etcd_transfer *transfer)
 	(void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
 	(void)curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
 	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
-	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, transfer_kinds[transfer->kind].timeout_ms);
+	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms(etcd, transfer->kind));
 	const long own_connection = transfer->kind == ETCD_TRANSFER_WATCH;
 
 	(void)curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, own_connection);

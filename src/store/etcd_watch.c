@@ -30,7 +30,6 @@
 #define BUFFER_MAX_BYTES \
 	(LINE_MAX_BYTES + ((size_t)4 << 20)) /* libcurl hands over up to 1.6 MB between two looks */
 #define TOO_LARGE "a message is larger than 16 MiB"
-#define CREATED_WITHIN_S 3.0
 #define BACKOFF_FIRST_S 0.1
 #define BACKOFF_MAX_S 5.0
 /*
@@ -510,7 +509,7 @@ static void open_stream(struct etcd_watch *watch)
 	watch->transfer.body = watch->body;
 	watch->transfer.body_len = strlen(watch->body);
 	watch->etcd->counters.watches++;
-	set_state(watch, WATCH_OPENING, CREATED_WITHIN_S);
+	set_state(watch, WATCH_OPENING, (double)etcd_patience_ms(watch->etcd) / 1000.0);
 	watch->token = watch->etcd->auth.serial;
 	etcd_transfer_start(watch->etcd, &watch->transfer);
 }
@@ -543,12 +542,12 @@ static void choose_server(struct etcd_watch *watch)
 
 static void not_created(struct etcd_watch *watch)
 {
-	static const char why[] = "no watch was created within 3 s";
+	static const char why[] = "no watch was created in time";
 	const size_t endpoint = watch->transfer.endpoint;
 	const int64_t started_ms = watch->transfer.started_ms;
 
 	lost(watch, why);
-	etcd_endpoint_failed(watch->etcd, endpoint, started_ms, why);
+	etcd_endpoint_late(watch->etcd, endpoint, started_ms, why);
 }
 
 static void quiet(struct etcd_watch *watch)
@@ -704,6 +703,12 @@ void etcd_watch_start(struct etcd_watch *watch, const char *const *keys, size_t 
 	watch->was_lost = false;
 	/* After failures it waits even so: an owner that starts again at once must not spin. */
 	set_state(watch, WATCH_WAITING, backoff_s(watch));
+}
+
+void etcd_watch_not_ready(struct etcd_watch *watch, size_t endpoint, const char *why)
+{
+	if (watch->state == WATCH_ASKING && watch->transfer.endpoint == endpoint)
+		lost(watch, why);
 }
 
 void etcd_watch_retry(struct etcd_watch *watch)

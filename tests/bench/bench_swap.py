@@ -127,7 +127,7 @@ class Floor:
         addresses = stage.etcd.addresses
         self.watches = [self._open(addresses[i % len(addresses)]) for i in range(count)]
         self.address = addresses[0]
-        self.writer = stage.host.inside(lambda: self._connect(self.address))
+        self.writer = stage.homes[0].inside(lambda: self._connect(self.address))
 
     @staticmethod
     def _connect(address):
@@ -140,7 +140,7 @@ class Floor:
                 f"\r\n{text}").encode()
 
     def _open(self, address):
-        sock = self.stage.host.inside(lambda: self._connect(address))
+        sock = self.stage.homes[0].inside(lambda: self._connect(address))
         sock.sendall(self._request(address, "/v3/watch",
                                    {"create_request": {"key": encode(FLOOR_KEY)}}))
         reply = b""

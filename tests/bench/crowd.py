@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """
-A crowd of real cmsnoded on one host, for benchmarks: each with an address of its
-own on the host's one interface and machine facts of its own, so that each is a
-host to the others; none with a role, so no unit runs. etcd is real, with three
-members. Everything is in network namespaces of its own.
+A crowd of real cmsnoded, for benchmarks: each with an address of its own on its
+namespace's one interface and machine facts of its own, so that each is a host to
+the others; none with a role, so no unit runs. AT_HOME of them share a namespace:
+a node lists all addresses that it sees. etcd is real, with three members.
+Everything is in network namespaces of its own.
 """
 
+import itertools
 import json
 import os
 import re
@@ -29,6 +31,7 @@ from node import DEMO, find_program                 # noqa: E402
 from process import Process                         # noqa: E402
 from waiting import Hopeless, until                 # noqa: E402
 
+AT_HOME = 25
 LOOK_S = 0.3
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -64,8 +67,9 @@ class Member:
     """One cmsnoded of the crowd."""
 
     def __init__(self, crowd, i):
-        self.crowd, self.id = crowd, f"n{i:03d}"
-        self.directory = os.path.join(crowd.host.directory, self.id)
+        self.id, self.home = f"n{i:03d}", crowd.home(i)
+        self.directory = os.path.join(self.home.directory, self.id)
+        self.address = address_of(i)
         facts = os.path.join(self.directory, "facts")
         write(f"{facts}/proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n")
         write(f"{facts}/sys/class/dmi/id/product_uuid", f"{uuid.uuid4()}\n")
@@ -73,7 +77,7 @@ class Member:
         self.run_dir = os.path.join(self.directory, "run")
         settings = {
             "config": crowd.settings_file, "etcd": crowd.etcd.urls, "node-id": self.id,
-            "address": address_of(i), "facts-root": facts, "run-dir": self.run_dir,
+            "address": self.address, "facts-root": facts, "run-dir": self.run_dir,
             "state-dir": os.path.join(self.directory, "state"), "cms-bin": DEMO, "user": "root",
             "names": "off", "seed-config": crowd.seed if i == 0 else None}
         self.command = [find_program("cmsnoded"),
@@ -103,6 +107,12 @@ class Member:
         return self.ask(command="status", cluster=False)["store"]["counters"]
 
 
+def by_home(members):
+    """[(host, its members)]; they come in order."""
+    return [(home, list(group))
+            for home, group in itertools.groupby(members, lambda member: member.home)]
+
+
 class Crowd:
     def __init__(self, members_of_etcd=3):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -116,30 +126,33 @@ class Crowd:
 
     def _build(self, members_of_etcd):
         stores = [self.cluster.host(f"store{k}") for k in range(members_of_etcd)]
-        self.host = self.cluster.host("crowd")
         self.etcd = self.cluster.start_etcd(*stores)
         self.seed = self.cluster.configuration()
-        self.settings_file = os.path.join(self.host.directory, "cmsnoded.toml")
+        self.settings_file = os.path.join(self.cluster.directory, "cmsnoded.toml")
         write(self.settings_file, "")
-        self.members = []
+        self.homes, self.members = [], []
+
+    def home(self, i):
+        while i // AT_HOME >= len(self.homes):
+            self.homes.append(self.cluster.host(f"crowd{len(self.homes)}"))
+        return self.homes[i // AT_HOME]
 
     def add(self, count):
         """Makes that many more, not started; the first one of all has the seed."""
         first = len(self.members)
-        self._add_addresses(range(first, first + count))
         added = [Member(self, first + k) for k in range(count)]
+        for home, members in by_home(added):
+            with tempfile.NamedTemporaryFile("w", suffix=".ip") as file:
+                file.writelines(f"addr add {member.address}/16 dev eth0\n" for member in members)
+                file.flush()
+                ip("-n", home.namespace, "-batch", file.name)
         self.members += added
         return added
 
-    def _add_addresses(self, numbers):
-        with tempfile.NamedTemporaryFile("w", suffix=".ip") as file:
-            file.writelines(f"addr add {address_of(i)}/16 dev eth0\n" for i in numbers)
-            file.flush()
-            ip("-n", self.host.namespace, "-batch", file.name)
-
     def start(self, members):
         """All of them, as fast as this machine forks."""
-        self.host.inside(lambda: [member.start() for member in members])
+        for home, at_home in by_home(members):
+            home.inside(lambda at_home=at_home: [member.start() for member in at_home])
 
     def running(self):
         return [member for member in self.members

@@ -51,8 +51,9 @@ class Cluster:
         path = os.path.join(self.directory, name)
         with open(os.path.join(DEMO, "cms.sample.toml"), encoding="utf-8") as sample:
             text = sample.read().replace("@DIR@", self.directory)
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path + ".new", "w", encoding="utf-8") as file:
             file.write(change(text))
+        os.replace(path + ".new", path)     # a node may be reading it
         return path
 
     def wait_until_well(self, deadline_s, *nodes):

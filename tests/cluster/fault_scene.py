@@ -86,7 +86,13 @@ class Scene:
     # ---- what is agreed ------------------------------------------------------------
 
     def keys(self, prefix="/cms/"):
-        return self.etcd.keys(prefix, self.member)
+        """{key: value}, as soon as etcd has somebody to say it."""
+        def look():
+            try:
+                return (self.etcd.keys(prefix, self.member),)
+            except OSError as error:
+                raise AssertionError(f"etcd: {error}") from None
+        return until(RECOVER_S, look, "an answer of etcd")[0]
 
     def current(self):
         """The object under `current`; None if there is none."""

@@ -2,7 +2,10 @@
 """One host without etcd: what FILE lists for this machine runs."""
 
 import os
+import pwd
 import shutil
+import stat
+import subprocess
 import tomllib
 
 import rpc
@@ -124,4 +127,31 @@ def test_a_missing_program_is_named_and_the_rest_runs(cluster):
     os.rename(os.path.join(folder, "hidden"), os.path.join(folder, "cmsWorker"))
     status = node.wait_until(60, is_well, "well")
     assert status["config"]["refused"] is None
+    assert node.stop() == 0
+
+
+def can_read(path, user):
+    who = pwd.getpwnam(user)
+    return subprocess.run(["cat", path], user=who.pw_uid, group=who.pw_gid, extra_groups=[],
+                          capture_output=True).returncode == 0
+
+
+def test_the_service_user_reads_its_files_and_nobody_else_does(cluster):
+    os.chmod(cluster.directory, 0o755)
+    host = cluster.host("alone")
+    os.chmod(host.directory, 0o755)
+    file = cluster.configuration(change=lambda text: text.replace(
+        cluster.directory, os.path.join(cluster.directory, "services")))
+    services = os.path.join(cluster.directory, "services")
+    os.makedirs(services)
+    shutil.chown(services, "games")
+    node = cluster.node(host, "alone", standalone=file, user="games")
+    node.wait_until(40, is_well, "well")
+    pid = node.pids()["Worker,0"]
+    assert os.stat(f"/proc/{pid}").st_uid == pwd.getpwnam("games").pw_uid
+    with open(f"/proc/{pid}/environ", "rb") as environment:
+        variables = dict(item.split(b"=", 1) for item in environment.read().split(b"\0") if item)
+    config = variables[b"CMS_CONFIG"].decode()
+    assert stat.S_IMODE(os.stat(config).st_mode) == 0o640
+    assert can_read(config, "games") and not can_read(config, "nobody")
     assert node.stop() == 0

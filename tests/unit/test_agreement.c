@@ -363,7 +363,7 @@ static void a_restarted_daemon_takes_over_its_own_registration(void **state)
 	const size_t i = world_add(world, "b", "worker:1", 2, false);
 
 	world_start(world, i);
-	world_run(world, 500);
+	world_run(world, 5000);
 	assert_true(agreement_is_registered(world->nodes[i].agreement));
 	assert_int_equal(count_keys(world, "/cms/nodes/b"), 1);
 	assert_all_agree(world);
@@ -404,7 +404,7 @@ static void a_changed_address_moves_the_claim(void **state)
 					 .registration = &moved };
 
 	world_step(world, 1, &input);
-	world_run(world, 2000);
+	world_run(world, 5000);
 	assert_int_equal(count_keys(world, "/cms/addresses/10.0.0.99/b"), 1);
 	assert_int_equal(count_keys(world, "/cms/addresses/10.0.0.2/b"), 0);
 	CLEAN(str) char *text = workers(world_agreed(world, 0));

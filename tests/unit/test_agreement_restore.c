@@ -154,6 +154,24 @@ static void publishing_fills_a_wiped_store_and_moves_nothing(void **state)
 	world_free(world);
 }
 
+/* Its copy is older, and nothing is wrong: the edit was acknowledged. */
+static void publishing_takes_no_edit_back(void **state)
+{
+	struct world *world = cluster_of(3);
+
+	(void)state;
+	world->nodes[2].alive = false;
+	change(world, 0, "topology.settle_s", 9);
+	world->nodes[2].alive = true;
+	send_restore(world, 2, AGREEMENT_INPUT_PUBLISH);
+	world_run(world, 10000);
+	assert_int_equal(world->nodes[2].edit_code, 0);
+	assert_int_equal(world_agreed(world, 0)->policy.settle_s, 9);
+	assert_int_equal(world_agreed(world, 0)->epoch, 2);
+	assert_all_agree(world);
+	world_free(world);
+}
+
 static void an_older_copy_is_not_published_over_a_newer_one(void **state)
 {
 	struct world *world = cluster_of(3);
@@ -615,6 +633,7 @@ int main(void)
 		cmocka_unit_test(one_with_a_copy_never_seeds),
 		cmocka_unit_test(losing_seeds_say_how_they_differ),
 		cmocka_unit_test(publishing_fills_a_wiped_store_and_moves_nothing),
+		cmocka_unit_test(publishing_takes_no_edit_back),
 		cmocka_unit_test(an_older_copy_is_not_published_over_a_newer_one),
 		cmocka_unit_test(a_newcomer_does_not_fold_on_a_restored_store),
 		cmocka_unit_test(accepting_takes_everybody_back),

@@ -237,7 +237,7 @@ static void test_frozen_etcd(void **state)
 
 	assert_trouble(ask(scene, put_of("/t/frozen", "1", 0)), STORE_UNKNOWN,
 		       STORE_TROUBLE_UNREACHABLE, "no answer in time");
-	assert_in_range(clock_now_ms() - begin_ms, 2900, 4000);
+	assert_true(clock_now_ms() - begin_ms >= 2900);
 	(void)kill(etcd.pid, SIGCONT);
 	struct scene *other = scene_new(etcd.url, NULL);
 

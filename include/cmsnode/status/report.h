@@ -56,6 +56,7 @@ struct report {
 	int64_t revision;
 	double last_contact_s;		/* < 0: never */
 	const char *store_version;	/* NULL = not known */
+	double clock_ahead_s;		/* to the store's clock, for certain; 0 = nothing is */
 	const struct store_counters *counters;	/* NULL = it keeps none */
 
 	const char *current, *applied;	/* generation names without "configs/", NULL = none */

@@ -234,6 +234,8 @@ struct store_status {		/* for `status` */
 	const char *trouble;	/* a sentence, or NULL */
 	const char *version;	/* of the server, NULL = not known (yet) */
 	struct store_counters counters;
+	/* of this machine, to the store's, for certain; negative: behind; 0: nothing is certain */
+	double clock_ahead_s;
 };
 
 struct store;
