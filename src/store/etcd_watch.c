@@ -705,6 +705,18 @@ void etcd_watch_start(struct etcd_watch *watch, const char *const *keys, size_t 
 	set_state(watch, WATCH_WAITING, backoff_s(watch));
 }
 
+void etcd_watch_not_ready(struct etcd_watch *watch, size_t endpoint, const char *why)
+{
+	if (watch->state == WATCH_ASKING && watch->transfer.endpoint == endpoint)
+		lost(watch, why);
+}
+
+void etcd_watch_retry(struct etcd_watch *watch)
+{
+	if (watch->state == WATCH_WAITING)
+		set_state(watch, WATCH_WAITING, 0.0);
+}
+
 void etcd_watch_endpoint_failed(struct etcd_watch *watch, size_t endpoint)
 {
 	if (watch->state != WATCH_CLOSED && watch->state != WATCH_WAITING &&
