@@ -134,7 +134,9 @@ static bool others_have_just_come(const struct agreement *a)
 
 void agreement_enter_waiting(struct agreement *a, size_t rank)
 {
-	const int64_t crowd_ms = others_have_just_come(a) ? STREAM_MS : CROWD_MS;
+	/* An operator does not wait for nodes that may come. */
+	const bool in_stream = !a->edits_len && others_have_just_come(a);
+	const int64_t crowd_ms = in_stream ? STREAM_MS : CROWD_MS;
 
 	a->rank_known = false;
 	agreement_set_state(a, AGREEMENT_WAITING);
