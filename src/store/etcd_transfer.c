@@ -66,6 +66,10 @@ static const char *tls_reason(const struct etcd_http *http, const char *detail, 
 		{ "certificate problem", "is --etcd-cacert the CA of etcd's certificate?" },
 		{ "subject name", "the host of the URL must be in etcd's certificate" },
 		{ "verify locations", "see --etcd-cacert" },
+		{ "certificate file",
+		  http->cacert ? "see --etcd-cacert" :
+				 "this machine has no CAs: install ca-certificates, or give "
+				 "--etcd-cacert" },
 	};
 	const char *hint = code == CURLE_SSL_CERTPROBLEM ? "see --etcd-cert and --etcd-key" : "";
 
