@@ -36,6 +36,16 @@ struct etcd_call {
 };
 
 static void finish_call(struct etcd_store *etcd, struct etcd_call *call, struct store_reply *reply);
+static void count_end(struct store_counters *counters, const struct etcd_transfer_end *end,
+		      enum store_outcome outcome)
+{
+	counters->failures += outcome == STORE_UNKNOWN;
+	counters->late += end->late;
+	counters->broken += !end->delivered && !end->late && !end->too_large;
+	counters->server_errors += end->http_status >= 500;
+	counters->refusals += end->http_status >= 400 && end->http_status < 500;
+}
+
 static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transfer_end *end);
 
 /* ---- calls ------------------------------------------------------------- */
@@ -371,7 +381,7 @@ static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transf
 		begin_again(etcd, call);
 		return;
 	}
-	etcd->counters.failures += reply.outcome == STORE_UNKNOWN;
+	count_end(&etcd->counters, end, reply.outcome);
 	if (!failed) {
 		praise_endpoint(etcd, transfer);
 	} else {

@@ -158,6 +158,7 @@ static void lost(struct etcd_watch *watch, const char *why)
 	close_stream(watch);
 	watch->was_lost = true;
 	watch->etcd->counters.failures++;
+	watch->etcd->counters.watches_lost++;
 	(void)snprintf(watch->trouble, sizeof(watch->trouble), "the watch on %s was lost: %s",
 		       etcd_endpoint_name(watch->etcd, watch->avoid), why);
 	const double wait_s = backoff_s(watch);

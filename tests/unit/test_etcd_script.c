@@ -90,6 +90,33 @@ static void test_requests(void **state)
 	}
 }
 
+static void test_ends_are_counted_by_kind(void **state)
+{
+	static const struct answer answers[] = {
+		{ ANSWER, 503, "{\"error\":\"etcdserver: no leader\",\"code\":14}" },
+		{ ANSWER, 400, "{\"error\":\"etcdserver: x\",\"code\":3}" },
+		{ CLOSE, 0, NULL },
+	};
+	struct server *server = server_new(answers, ARRAY_LEN(answers));
+	struct scene *scene = scene_new(server->url, NULL);
+	struct store_status status;
+
+	(void)state;
+	server_start(server, scene);
+	for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+		(void)ask(scene, put_of("/a", "1", 0));
+		run_for(scene, 1100); /* the endpoint is held down at first */
+	}
+	scene->store->backend->status(scene->store, &status);
+	assert_int_equal(status.counters.server_errors, 1);
+	assert_int_equal(status.counters.refusals, 1);
+	assert_int_equal(status.counters.broken, 1);
+	assert_int_equal(status.counters.late, 0);
+	assert_int_equal(status.counters.unknown, 2);
+	server_free(server);
+	scene_free(scene);
+}
+
 /*
  * libcurl would send a request again when a kept connection dies under it. A
  * write may have been carried out: never twice.
@@ -1041,6 +1068,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_ends_are_counted_by_kind),
 		cmocka_unit_test(test_kept_connection_dies),
 		cmocka_unit_test(test_second_endpoint),
 		cmocka_unit_test(test_all_endpoints_down),

@@ -217,10 +217,15 @@ struct store_watch_report {
 
 struct store_counters {	/* since the start */
 	uint64_t requests;	/* HTTP requests, watches included */
-	uint64_t failures;	/* that ended without a usable answer */
+	uint64_t failures;	/* that ended without a usable answer, lost watches included */
+	uint64_t late;		/* no answer in time */
+	uint64_t broken;	/* no connection, or it broke */
+	uint64_t server_errors;	/* HTTP 5xx: no leader, timed out in the cluster */
+	uint64_t refusals;	/* HTTP 4xx: users, space, what the store never takes */
 	uint64_t unknown;	/* writes whose outcome was not known */
 	uint64_t conflicts;	/* transactions whose compares did not hold */
 	uint64_t watches;	/* streams opened */
+	uint64_t watches_lost;	/* and taken up again */
 	uint64_t gaps;
 	uint64_t bytes_sent, bytes_received;	/* bodies */
 };
