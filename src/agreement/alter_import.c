@@ -294,8 +294,9 @@ void alter_roll_back(const struct generation *generation, const struct generatio
 		CLEAN(str) char *path = xasprintf("topology.%s", policy->table.members[i].key);
 		CLEAN(value) struct value *old = alter_value(generation, path);
 
-		/* Whether it is frozen is of now: thawing is a change of its own. */
-		if (!str_eq(path, "topology.frozen") && !same(old, policy->table.members[i].value))
+		/* These are of now: thawing is a change of its own, and so are names on or off. */
+		if (!str_eq(path, "topology.frozen") && !str_eq(path, "topology.names") &&
+		    !same(old, policy->table.members[i].value))
 			edits_add(ret, path, old, policy->table.members[i].value);
 	}
 	for (int s = 0; s < CATALOGUE_COUNT; s++)

@@ -87,8 +87,8 @@ void alter_import_ranking(const struct generation *generation, const struct valu
 			  struct edits *ret);
 
 /*
- * Appends the edits that bring back an earlier generation's entries, ranking, policy (but `frozen`)
- * and static slots. Assignments, ports of assigned slots, and nodes stay.
+ * Appends the edits that bring back an earlier generation's entries, ranking, policy (but `frozen`
+ * and `names`) and static slots. Assignments, ports of assigned slots, and nodes stay.
  */
 void alter_roll_back(const struct generation *generation, const struct generation *to,
 		     struct edits *ret);

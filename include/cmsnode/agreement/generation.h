@@ -73,7 +73,12 @@ struct generation_deferrals {	/* sorted by id */
 struct policy {
 	int64_t worker_pool, ranking_pool, resource_pool;
 	int64_t settle_s, settle_max_s, rejoin_window_s, restart_at_once;
-	bool frozen;
+	bool frozen;	/* operators' edits are refused */
+	/*
+	 * CMS reads names of slots, not addresses, on every node. Pools are pre-listed only then:
+	 * without names each slot that is filled later restarts those that dial it anyway.
+	 */
+	bool names;
 };
 
 struct generation_ancestor {
