@@ -97,6 +97,64 @@ static void render_listen(const struct generation *generation, struct value *doc
 	value_set_path(document, "contest_web_server.listen_port", new_ports);
 }
 
+/* ContestWebServer k's HTTP port; 0 = none before somebody has the slot. */
+static int http_port(const struct generation *generation, size_t k)
+{
+	const struct value *ports =
+		value_get_path(generation->cms, "contest_web_server.listen_port");
+
+	if (!is_auto(ports) && ports->type == VALUE_ARRAY && k < ports->array.len &&
+	    ports->array.items[k]->type == VALUE_INT)
+		return (int)ports->array.items[k]->integer;
+	return generation->slots.lists[CATALOGUE_CONTEST_WEB_SERVER].items[k].http_port;
+}
+
+/* What CMS takes where nothing is said. */
+static const struct {
+	enum catalogue_index service;
+	const char *path;
+	int fallback;
+} port_entries[] = {
+	{ CATALOGUE_ADMIN_WEB_SERVER, "admin_web_server.listen_port", 8889 },
+	{ CATALOGUE_PROMETHEUS_EXPORTER, "prometheus.listen_port", 8811 },
+	{ CATALOGUE_RANKING_WEB_SERVER, "ranking.http_port", 8890 },
+	{ CATALOGUE_RANKING_WEB_SERVER, "ranking.https_port", 0 },
+};
+
+static int entry_port(const struct generation *generation, size_t i)
+{
+	return (int)value_get_int(generation->cms, port_entries[i].path, port_entries[i].fallback);
+}
+
+bool generation_port_is_configured(const struct generation *generation, int port,
+				   enum catalogue_index service)
+{
+	for (size_t i = 0; i < ARRAY_LEN(port_entries); i++)
+		if (port_entries[i].service != service && entry_port(generation, i) == port)
+			return true;
+	return false;
+}
+
+size_t generation_slot_ports(const struct generation *generation, enum catalogue_index service,
+			     size_t k, int ret[GENERATION_SLOT_PORTS])
+{
+	size_t n = 0;
+
+	if (catalogue_at(service)->rpc)
+		ret[n++] = generation->slots.lists[service].items[k].port;
+	if (service == CATALOGUE_CONTEST_WEB_SERVER)
+		ret[n++] = http_port(generation, k);
+	for (size_t i = 0; i < ARRAY_LEN(port_entries); i++)
+		if (port_entries[i].service == service)
+			ret[n++] = entry_port(generation, i);
+	size_t used = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (ret[i] > 0 && ret[i] <= UINT16_MAX)
+			ret[used++] = ret[i];
+	return used;
+}
+
 struct value *generation_render(const struct generation *generation)
 {
 	struct value *document = value_clone(generation->cms);

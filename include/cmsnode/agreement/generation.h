@@ -235,6 +235,20 @@ int current_from_kv(const struct store_kv *kv, struct current *ret, struct err *
 
 /* ---- as CMS reads it --------------------------------------------------- */
 
+#define GENERATION_SLOT_PORTS 3
+
+/*
+ * The ports that slot k's unit listens on, wherever it runs: its RPC port, and those that the
+ * entries of its service say (admin_web_server.listen_port, ranking.http_port, ...). Returns how
+ * many.
+ */
+size_t generation_slot_ports(const struct generation *generation, enum catalogue_index service,
+			     size_t k, int ret[GENERATION_SLOT_PORTS]);
+
+/* Does an entry give the port to another service, be it by CMS's default? */
+bool generation_port_is_configured(const struct generation *generation, int port,
+				   enum catalogue_index service);
+
 /*
  * The whole canonical document with `services`: assigned slots at their node's
  * address, vacant ones at SLOT_VACANT_ADDRESS (those at the end of the lists of
