@@ -120,7 +120,9 @@ static void join_carefully(struct generation **generation, const struct registra
 			   struct str_list *ret_joined)
 {
 	const struct registration **order = alter_by_age(all);
+	struct alter_lists lists;
 
+	alter_lists_begin(*generation, all, &lists);
 	for (size_t i = 0; i < all->len; i++) {
 		CLEAN(generation) struct generation *with = generation_clone(*generation);
 		CLEAN(str_list) struct str_list joined = { 0 };
@@ -139,6 +141,7 @@ static void join_carefully(struct generation **generation, const struct registra
 			str_list_add(ret_joined, joined.items[k]);
 	}
 	free(order);
+	alter_lists_end(*generation, &lists);
 }
 
 void alter_fold(struct generation *generation, const struct alter_question *question,

@@ -76,8 +76,19 @@ size_t alter_wanted_count(const struct joining *joining, enum catalogue_index se
 bool alter_is_draining(const struct generation_node *node); /* or drained */
 bool alter_has_slots(const struct generation *generation, const char *id);
 
-/* As alter_join(), for one registration. */
+/* As alter_join(), for one registration and without a look at how long the lists are. */
 void alter_join_one(struct generation *generation, const struct registrations *registrations,
 		    const struct registration *one, struct str_list *ret_joined);
+
+/* ---- alter_lists.c ------------------------------------------------------ */
+
+struct alter_lists {
+	size_t before[CATALOGUE_COUNT]; /* how long they were */
+};
+
+/* Around all joins of one fold. */
+void alter_lists_begin(struct generation *generation, const struct registrations *registrations,
+		       struct alter_lists *ret);
+void alter_lists_end(struct generation *generation, const struct alter_lists *lists);
 
 #endif

@@ -277,8 +277,10 @@ void alter_join(struct generation *generation, const struct registrations *regis
 		struct str_list *ret_joined)
 {
 	const struct registration **order = alter_by_age(registrations);
+	struct alter_lists lists;
 	struct slot_index index;
 
+	alter_lists_begin(generation, registrations, &lists);
 	alter_index_init(&index, generation);
 	for (size_t i = 0; i < registrations->len; i++) {
 		const struct joining joining = { generation, registrations, order[i], &index };
@@ -287,6 +289,7 @@ void alter_join(struct generation *generation, const struct registrations *regis
 	}
 	alter_index_fini(&index);
 	free(order);
+	alter_lists_end(generation, &lists);
 }
 
 void alter_join_one(struct generation *generation, const struct registrations *registrations,

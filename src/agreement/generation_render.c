@@ -97,6 +97,11 @@ static void render_listen(const struct generation *generation, struct value *doc
 	value_set_path(document, "contest_web_server.listen_port", new_ports);
 }
 
+bool generation_derives_rankings(const struct generation *generation)
+{
+	return is_auto(value_get_path(generation->cms, "proxy_service.rankings"));
+}
+
 /* ContestWebServer k's HTTP port; 0 = none before somebody has the slot. */
 static int http_port(const struct generation *generation, size_t k)
 {

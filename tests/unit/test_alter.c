@@ -161,7 +161,7 @@ static int http_port(const struct generation *generation, size_t shard)
 static void ports_that_an_entry_says_are_passed_over(void **state)
 {
 	CLEAN(generation) struct generation *generation = world_seed();
-	struct registrations all = registrations_of(2);
+	struct registrations all = registrations_of(3);
 
 	(void)state;
 	value_set_path(generation->cms, "admin_web_server.listen_port", value_new_int(26001));

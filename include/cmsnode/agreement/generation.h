@@ -249,6 +249,9 @@ size_t generation_slot_ports(const struct generation *generation, enum catalogue
 bool generation_port_is_configured(const struct generation *generation, int port,
 				   enum catalogue_index service);
 
+/* Do proxy_service.rankings follow the nodes with role ranking? Else an operator listed them. */
+bool generation_derives_rankings(const struct generation *generation);
+
 /*
  * The whole canonical document with `services`: assigned slots at their node's
  * address, vacant ones at SLOT_VACANT_ADDRESS (those at the end of the lists of
