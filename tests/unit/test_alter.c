@@ -186,6 +186,16 @@ static void ports_that_an_entry_says_are_passed_over(void **state)
 	assert_string_equal(owner(generation, CATALOGUE_WORKER, 3), "b");
 	assert_int_equal(http_port(generation, 0), 8888);
 	assert_int_equal(http_port(generation, 1), 8901);
+	/* An older node on the host gives way too, since a singleton has nowhere to go. */
+	struct registration *older = add(&all, "c", "worker:1", 1);
+
+	older->create_revision = 0;
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 4), "c");
+	value_set_path(generation->cms, "admin_web_server.listen_port", value_new_int(26004));
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 4), "-");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 2), "c");
 	registrations_fini(&all);
 }
 

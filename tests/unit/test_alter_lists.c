@@ -100,6 +100,27 @@ static void workers_are_listed_before_they_come(void **state)
 	cluster_fini(&cluster);
 }
 
+/* What is vacant does not fit the host, so the list has to grow: then for many at once. */
+static void a_list_grows_once_for_many(void **state)
+{
+	struct cluster cluster = cluster_new(true);
+	struct registration one;
+
+	(void)state;
+	join(&cluster, "a", "core");
+	join(&cluster, "b", "worker:14");
+	assert_int_equal(len(&cluster, CATALOGUE_WORKER), 16);
+	world_registration(&one, "c", "worker:1", 3);
+	str_list_add(&one.ports_held, "26014");
+	str_list_add(&one.ports_held, "26015");
+	one.create_revision = 3;
+	registrations_put(&cluster.all, &one);
+	alter_join(cluster.generation, &cluster.all, NULL);
+	assert_string_equal(cluster.generation->slots.lists[CATALOGUE_WORKER].items[16].node, "c");
+	assert_int_equal(vacant(&cluster, CATALOGUE_WORKER), 16);
+	cluster_fini(&cluster);
+}
+
 static void a_long_list_is_not_doubled(void **state)
 {
 	struct cluster cluster = cluster_new(true);
@@ -222,6 +243,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(without_names_there_is_no_pool),
 		cmocka_unit_test(workers_are_listed_before_they_come),
+		cmocka_unit_test(a_list_grows_once_for_many),
 		cmocka_unit_test(a_long_list_is_not_doubled),
 		cmocka_unit_test(no_pool_is_exact_with_names_too),
 		cmocka_unit_test(exact_lists_end_with_who_is_there),
