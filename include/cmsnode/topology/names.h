@@ -46,8 +46,8 @@ static inline void clean_names(struct names *names)
 }
 
 /*
- * A DNS name in lower case, up to NAMES_ZONE_MAX characters, at least two
- * labels, the last one not a number. 0, or ERR_USAGE and what is wrong.
+ * A DNS name in lower case, up to NAMES_ZONE_MAX characters, the last label not
+ * a number. 0, or ERR_USAGE and what is wrong.
  */
 int names_check_zone(const char *zone, struct err *err);
 
