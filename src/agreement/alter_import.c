@@ -232,7 +232,8 @@ static int import_slots(const struct importing *importing)
 int alter_import(const struct generation *generation, const struct value *document,
 		 const struct alter_import_settings *settings, struct edits *ret, struct err *err)
 {
-	CLEAN(value) struct value *rendered = generation_render(generation);
+	const struct render_settings as = { .zone = settings->zone };
+	CLEAN(value) struct value *rendered = generation_render_as(generation, &as);
 	const struct importing importing = { generation, settings, document, rendered, ret, err };
 
 	import_tables(&importing);
