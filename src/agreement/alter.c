@@ -115,6 +115,25 @@ char *alter_errors(const struct generation *generation)
 	return texts.len ? str_list_join(&texts, "; ") : NULL;
 }
 
+static void join_if_valid(struct generation **generation, const struct registrations *all,
+			  const struct registration *one, struct str_list *ret_joined)
+{
+	CLEAN(generation) struct generation *with = generation_clone(*generation);
+	CLEAN(str_list) struct str_list joined = { 0 };
+
+	alter_join_one(with, all, one, &joined);
+	CLEAN(str) char *errors = alter_errors(with);
+
+	if (errors) {
+		generation_defer(*generation, one->id, one->mod_revision, false, errors);
+		return;
+	}
+	generation_free(*generation);
+	*generation = steal(with);
+	for (size_t k = 0; k < joined.len; k++)
+		str_list_add(ret_joined, joined.items[k]);
+}
+
 /* All together they make an invalid configuration: each that does so is left out. */
 static void join_carefully(struct generation **generation, const struct registrations *all,
 			   struct str_list *ret_joined)
@@ -123,23 +142,10 @@ static void join_carefully(struct generation **generation, const struct registra
 	struct alter_lists lists;
 
 	alter_lists_begin(*generation, all, &lists);
-	for (size_t i = 0; i < all->len; i++) {
-		CLEAN(generation) struct generation *with = generation_clone(*generation);
-		CLEAN(str_list) struct str_list joined = { 0 };
-
-		alter_join_one(with, all, order[i], &joined);
-		CLEAN(str) char *errors = alter_errors(with);
-
-		if (errors) {
-			generation_defer(*generation, order[i]->id, order[i]->mod_revision, false,
-					 errors);
-			continue;
-		}
-		generation_free(*generation);
-		*generation = steal(with);
-		for (size_t k = 0; k < joined.len; k++)
-			str_list_add(ret_joined, joined.items[k]);
-	}
+	/* Twice: in the first round the younger ones give back what the older ones wait for. */
+	for (size_t i = 0; i < 2 * all->len; i++)
+		if (!generation_deferred_find(*generation, order[i % all->len]->id))
+			join_if_valid(generation, all, order[i % all->len], ret_joined);
 	free(order);
 	alter_lists_end(*generation, &lists);
 }

@@ -76,16 +76,18 @@ bool alter_slot_is_on_host(const struct joining *joining, const struct slot *slo
 
 /*
  * Of two that met on one host, having had their slots before, the younger one
- * gives way: it is the one that moved. A singleton has no other slot to go to.
+ * gives way: it is the one that moved. With one that is away, it was not we if we are
+ * where we were. But a singleton has no other slot to go to.
  */
 static bool gives_way_to_us(const struct joining *joining, enum catalogue_index service,
 			    const struct slot *slot)
 {
-	const struct registration *other =
-		slot->node ? registrations_find(joining->registrations, slot->node) : NULL;
-
-	return other && !catalogue_at(service)->singleton &&
-	       alter_compare_age(other, joining->node) > 0;
+	if (!slot->node)
+		return false;
+	const struct registration *other = registrations_find(joining->registrations, slot->node);
+	if (!other)
+		return !joining->moved;
+	return !catalogue_at(service)->singleton && alter_compare_age(other, joining->node) > 0;
 }
 
 /* ---- ports ---------------------------------------------------------------- */

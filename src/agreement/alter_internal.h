@@ -45,6 +45,7 @@ struct joining {
 	const struct registrations *registrations;
 	const struct registration *node;
 	struct slot_index *index;
+	bool moved; /* the generation did not know it at its address */
 };
 
 void alter_index_init(struct slot_index *index, const struct generation *generation);
@@ -76,7 +77,10 @@ size_t alter_wanted_count(const struct joining *joining, enum catalogue_index se
 bool alter_is_draining(const struct generation_node *node); /* or drained */
 bool alter_has_slots(const struct generation *generation, const char *id);
 
-/* As alter_join(), for one registration and without a look at how long the lists are. */
+/*
+ * As alter_join(), for one registration and without a look at how long the lists are: what the
+ * others want of what it gives back, they get when they are joined again.
+ */
 void alter_join_one(struct generation *generation, const struct registrations *registrations,
 		    const struct registration *one, struct str_list *ret_joined);
 

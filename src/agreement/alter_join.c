@@ -149,17 +149,24 @@ static void release_unfit(const struct joining *joining, enum catalogue_index se
 			vacate(joining, service, k);
 }
 
-static void fill_slots(const struct joining *joining)
+static void release_unwanted(const struct joining *joining)
 {
 	for (int s = 0; s < CATALOGUE_COUNT; s++) {
 		const enum catalogue_index service = (enum catalogue_index)s;
 		const size_t wanted = alter_wanted_count(joining, service);
 
-		release_unfit(joining, service);
+		for (size_t mine = count_mine(joining, service); mine > wanted; mine--)
+			release_last(joining, service);
+	}
+}
+
+static void fill_slots(const struct joining *joining)
+{
+	for (int s = 0; s < CATALOGUE_COUNT; s++) {
+		const enum catalogue_index service = (enum catalogue_index)s;
+		const size_t wanted = alter_wanted_count(joining, service);
 		size_t mine = count_mine(joining, service);
 
-		for (; mine > wanted; mine--)
-			release_last(joining, service);
 		while (mine < wanted && take_one(joining, service))
 			mine++;
 	}
@@ -233,7 +240,15 @@ static void update_node(const struct joining *joining, struct generation_node *n
 	node->since_sequence = joining->generation->sequence + 1;
 }
 
-static void join_one(const struct joining *joining, struct str_list *ret_joined)
+static bool has_moved(const struct generation *generation, const struct registration *registration)
+{
+	const struct generation_node *node = generation_node_find(generation, registration->id);
+
+	return !node || !str_eq(node->address, registration->address);
+}
+
+/* What everybody gives back comes first: an older node may be waiting for it. */
+static void give_back(const struct joining *joining, struct str_list *ret_joined)
 {
 	const struct registration *registration = joining->node;
 	const bool is_new = !generation_node_find(joining->generation, registration->id);
@@ -244,9 +259,17 @@ static void join_one(const struct joining *joining, struct str_list *ret_joined)
 		if (ret_joined)
 			str_list_add(ret_joined, registration->id);
 	}
+	for (int s = 0; s < CATALOGUE_COUNT; s++)
+		release_unfit(joining, (enum catalogue_index)s);
 	if (alter_is_draining(node))
 		take_released(joining, node, ret_joined);
 	else
+		release_unwanted(joining);
+}
+
+static void take(const struct joining *joining)
+{
+	if (!alter_is_draining(generation_node_find(joining->generation, joining->node->id)))
 		fill_slots(joining);
 }
 
@@ -273,33 +296,35 @@ const struct registration **alter_by_age(const struct registrations *registratio
 	return order;
 }
 
+static void join(struct generation *generation, const struct registrations *registrations,
+		 const struct registration *const *order, size_t len, struct str_list *ret_joined)
+{
+	struct slot_index index;
+
+	alter_index_init(&index, generation);
+	for (size_t i = 0; i < len; i++)
+		give_back(&(struct joining){ generation, registrations, order[i], &index,
+					     has_moved(generation, order[i]) },
+			  ret_joined);
+	for (size_t i = 0; i < len; i++)
+		take(&(struct joining){ generation, registrations, order[i], &index, false });
+	alter_index_fini(&index);
+}
+
 void alter_join(struct generation *generation, const struct registrations *registrations,
 		struct str_list *ret_joined)
 {
 	const struct registration **order = alter_by_age(registrations);
 	struct alter_lists lists;
-	struct slot_index index;
 
 	alter_lists_begin(generation, registrations, &lists);
-	alter_index_init(&index, generation);
-	for (size_t i = 0; i < registrations->len; i++) {
-		const struct joining joining = { generation, registrations, order[i], &index };
-
-		join_one(&joining, ret_joined);
-	}
-	alter_index_fini(&index);
-	free(order);
+	join(generation, registrations, order, registrations->len, ret_joined);
 	alter_lists_end(generation, &lists);
+	free(order);
 }
 
 void alter_join_one(struct generation *generation, const struct registrations *registrations,
 		    const struct registration *one, struct str_list *ret_joined)
 {
-	struct slot_index index;
-
-	alter_index_init(&index, generation);
-	const struct joining joining = { generation, registrations, one, &index };
-
-	join_one(&joining, ret_joined);
-	alter_index_fini(&index);
+	join(generation, registrations, &one, 1, ret_joined);
 }

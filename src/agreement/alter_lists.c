@@ -69,8 +69,9 @@ static bool anybody_offers_ranking(struct generation *generation,
 				   const struct registrations *registrations)
 {
 	for (size_t i = 0; i < registrations->len; i++) {
-		const struct joining joining = { generation, registrations,
-						 &registrations->items[i], NULL };
+		const struct joining joining = { .generation = generation,
+						 .registrations = registrations,
+						 .node = &registrations->items[i] };
 
 		if (registrations->items[i].address[0] &&
 		    alter_wanted_count(&joining, CATALOGUE_RANKING_WEB_SERVER))

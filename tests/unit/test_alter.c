@@ -279,6 +279,60 @@ static void who_moves_to_a_host_gives_way_there(void **state)
 	registrations_fini(&all);
 }
 
+static void an_older_node_gets_what_a_younger_one_gives_back(void **state)
+{
+	CLEAN(generation) struct generation *generation = world_seed();
+	struct registrations all = registrations_of(2);
+	struct registration *b = add(&all, "b", "core", 2);
+
+	(void)state;
+	alter_join(generation, &all, NULL);
+	struct registration *a = add(&all, "a", "core", 1);
+
+	a->create_revision = 0;
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_LOG_SERVICE, 0), "b");
+	str_list_fini(&b->roles);
+	str_list_add(&b->roles, "worker:1");
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_LOG_SERVICE, 0), "a");
+	registrations_fini(&all);
+}
+
+/* b was on the host, is away, and may be back: who comes there meanwhile makes room for it. */
+static void who_moves_gives_way_to_who_is_away(void **state)
+{
+	CLEAN(generation) struct generation *generation = world_seed();
+	struct registrations all = registrations_of(3);
+
+	(void)state;
+	(void)add(&all, "b", "worker:1", 2);
+	(void)add(&all, "filler", "worker:63", 3);
+	struct registration *a = add(&all, "a", "worker:1", 1);
+
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 64), "a");
+	assert_true(registrations_remove(&all, "b"));
+	a = (struct registration *)registrations_find(&all, "a");
+	move(&all, a, 2);
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 0), "b");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 64), "-");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 65), "a");
+	/* It drains while it is moved again: it runs nothing, and keeps nothing that clashes. */
+	generation_node_find(generation, "a")->state = NODE_DRAINING;
+	slot_set_node(&generation->slots.lists[CATALOGUE_WORKER].items[64], "b");
+	slot_set_node(&generation->slots.lists[CATALOGUE_WORKER].items[0], "a");
+	slot_set_node(&generation->slots.lists[CATALOGUE_WORKER].items[65], NULL);
+	move(&all, a, 7);
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 0), "a");
+	move(&all, a, 2);
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 0), "-");
+	registrations_fini(&all);
+}
+
 static void a_slot_whose_port_is_held_is_exchanged(void **state)
 {
 	CLEAN(generation) struct generation *generation = world_seed();
@@ -487,6 +541,8 @@ int main(void)
 		cmocka_unit_test(an_operators_http_ports_are_kept_from_the_others),
 		cmocka_unit_test(a_host_has_one_ranking),
 		cmocka_unit_test(who_moves_to_a_host_gives_way_there),
+		cmocka_unit_test(an_older_node_gets_what_a_younger_one_gives_back),
+		cmocka_unit_test(who_moves_gives_way_to_who_is_away),
 		cmocka_unit_test(a_slot_whose_port_is_held_is_exchanged),
 		cmocka_unit_test(a_static_resource_service_is_enough),
 		cmocka_unit_test(rules_hold_over_random_joins),
