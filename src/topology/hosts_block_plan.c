@@ -239,8 +239,8 @@ static void write_part(struct plan *plan, size_t offset, const char *line, size_
 }
 
 /*
- * The address is what makes a line count, and stands within one cache line: the rest is changed only
- * while the line is a comment, or where it is a comment itself. So nobody sees half a name.
+ * The address is what makes a line count, and stands within one cache line: the rest is changed
+ * only while the line is a comment, or where it is a comment itself. So nobody sees half a name.
  */
 static void write_line(struct plan *plan, size_t offset, const char *line)
 {

@@ -243,7 +243,7 @@ static void a_block_is_put_behind_foreign_text(void **state)
 		"\n",
 		FOREIGN,
 		"127.0.0.1 localhost",
-		/* 127, 128, 129 and 109 bytes: no room for a pad, none needed, a whole line of it */
+		/* 127, 128, 129, 109 bytes: too little room for a pad, none needed, plenty */
 		"# 45678901234567890123456789012345678901234567890123456789012345678901234567890123"
 		"456789012345678901234567890123456789012345\n",
 		"# 45678901234567890123456789012345678901234567890123456789012345678901234567890123"
@@ -400,6 +400,26 @@ static void a_name_that_nobody_wants_stays_vacant_for_a_day(void **state)
 	wish_fini(&two);
 	wish_fini(&one);
 	wish_fini(&other);
+}
+
+static void a_stamp_of_the_future_begins_anew(void **state)
+{
+	CLEAN(buf) struct buf file = { 0 };
+	CLEAN(hosts_block) struct hosts_block block = { 0 };
+	struct hosts_wish two, one;
+
+	(void)state;
+	wish_init(&two, 1, 2);
+	wish_init(&one, 2, 1);
+	(void)bring_about(&file, &two);
+	(void)bring_about_as(&file, &owner, &one, NOW + 99, true, NULL);
+	one.sequence = 3;
+	(void)bring_about_as(&file, &owner, &one, NOW, true, NULL);
+	parse_as(&file, &owner, &block);
+	assert_string_equal(block.lines[2].name, "worker-1." ZONE);
+	assert_int_equal(block.lines[2].retired_at, NOW);
+	wish_fini(&two);
+	wish_fini(&one);
 }
 
 static void a_name_that_is_wanted_again_is_not_retired_any_more(void **state)
@@ -564,6 +584,19 @@ static char *with_crlf(const char *text)
 	return buf_steal(&out);
 }
 
+/* The blank behind the checksum becomes a tab: not the eight digits any more. */
+static char *with_tab_behind_sum(const char *text)
+{
+	char *copy = xstrdup(text);
+	char *begin = strstr(copy, "# begin ");
+
+	assert_non_null(begin);
+	begin += strlen("# begin 1f2e3d4c5b6a7988 " ZONE " 1 5 12345678");
+	assert_int_equal(*begin, ' ');
+	*begin = '\t';
+	return copy;
+}
+
 static char *without_line(const char *text, const char *with)
 {
 	const char *at = strstr(text, with);
@@ -601,6 +634,7 @@ static void damage_is_told_and_mended(void **state)
 		{ NULL, NULL, without_trailing_blanks, NULL, true },
 		{ NULL, NULL, single_blanks, "not aligned|changed in length", false },
 		{ NULL, NULL, with_crlf, "not aligned|changed in length", false },
+		{ NULL, NULL, with_tab_behind_sum, "checksum", true },
 		{ "10.1.1.1 other", "10.1.1.7 other", NULL, NULL, true },
 	};
 
@@ -866,6 +900,7 @@ int main(void)
 		cmocka_unit_test(names_that_come_take_spares),
 		cmocka_unit_test(a_full_block_grows),
 		cmocka_unit_test(a_name_that_nobody_wants_stays_vacant_for_a_day),
+		cmocka_unit_test(a_stamp_of_the_future_begins_anew),
 		cmocka_unit_test(a_name_that_is_wanted_again_is_not_retired_any_more),
 		cmocka_unit_test(the_newer_wish_stands),
 		cmocka_unit_test(clusters_leave_each_other_alone),
