@@ -52,6 +52,7 @@ void hosts_writes_fini(struct hosts_writes *writes)
 	for (size_t i = 0; i < writes->len; i++)
 		free(writes->items[i].text);
 	free(writes->items);
+	str_list_fini(&writes->clashes);
 	*writes = (struct hosts_writes){ 0 };
 }
 
@@ -426,6 +427,8 @@ int hosts_block_plan(const char *text, size_t len, const struct hosts_owner *own
 	if (r < 0)
 		return r;
 	hosts_block_scan(text, len, owner, &plan.block, &plan.own);
+	ret->clashes = plan.block.clashes;
+	plan.block.clashes = (struct str_list){ 0 };
 	plan.ahead = is_ahead(&plan.block, wish);
 	plan.standing = xcalloc(wish->names.len + 1, sizeof(*plan.standing));
 	plan.placed = xcalloc(wish->names.len + 1, sizeof(*plan.placed));

@@ -147,12 +147,11 @@ static int open_locked(const char *path, bool make)
 static int plan(struct hosts_file *file, const struct buf *text, struct hosts_writes *ret,
 		struct err *err)
 {
-	CLEAN(hosts_block) struct hosts_block block = { 0 };
+	const int r = hosts_block_plan(buf_str(text), text->len, &file->owner, &file->wish,
+				       time(NULL), ret, err);
 
-	hosts_block_parse(buf_str(text), text->len, &file->owner, &block);
-	str_list_copy(&file->clashes, &block.clashes);
-	return hosts_block_plan(buf_str(text), text->len, &file->owner, &file->wish, time(NULL),
-				ret, err);
+	str_list_copy(&file->clashes, &ret->clashes);
+	return r;
 }
 
 /* Reads without the lock. 0: all is well; 1: there is something to write. */

@@ -103,6 +103,7 @@ struct hosts_writes {
 	struct hosts_write *items;
 	size_t len, cap;
 	size_t lost;	/* wanted names that the file did not have */
+	struct str_list clashes;	/* as in struct hosts_block */
 };
 
 void hosts_writes_fini(struct hosts_writes *writes);
