@@ -3,24 +3,25 @@
  * Our block in a hosts file, as text, and the writes that lead from the file as
  * it is to the file as wanted. Pure.
  *
- *   127.0.0.1 localhost                                     foreign, never touched
- *   # pad                                #cmsnode-1f2e3d4c  so that the block is aligned
- *   # begin 1f2e3d4c5b6a7988 cms.internal 1 42 64 9f86d081   #cmsnode-1f2e3d4c
- *   10.0.3.17        logservice.cms.internal                #           cmsnode-1f2e3d4c
- *   127.255.255.254  worker-7.cms.internal                  #1795347439 cmsnode-1f2e3d4c
- *   # spare                                                 #           cmsnode-1f2e3d4c
- *   # end 1f2e3d4c5b6a7988 cms.internal                     #           cmsnode-1f2e3d4c
+ *   127.0.0.1 localhost                                      foreign, never touched
+ *   # pad                                                    #           cmsnode-5f2a9c1d
+ *   # begin 1f2e3d4c5b6a7988 cms.internal 1 42 9f86d081                  cmsnode-5f2a9c1d
+ *   10.0.3.17        logservice.cms.internal                 #           cmsnode-5f2a9c1d
+ *   127.255.255.254  worker-7.cms.internal                   #1795347439 cmsnode-5f2a9c1d
+ *   # spare                                                  #           cmsnode-5f2a9c1d
+ *   # end                                                    #           cmsnode-5f2a9c1d
  *
- * begin: cluster, zone, epoch, sequence, lines behind it, checksum. A number
- * before the mark says since when (epoch seconds) nobody wants this name.
+ * begin: cluster, zone, epoch, sequence, checksum. The mark at the end of each
+ * line is made from cluster and zone; a number before it says since when (epoch
+ * seconds) nobody wants this name.
  *
  * A reader of the file (glibc) takes 4096 bytes at a time and can come between
  * any two writes. So every line of the block is 128 bytes at a multiple of 128:
  * none crosses such a border, and an address changes by one write. No line ever
  * moves: new names take spare lines; when these are used up, the block gets more
  * at its end if it ends the file, else a new block is written behind
- * everything and the old one then becomes comments. Every line ends in the
- * mark, so that each is known as ours whatever an editor did around it.
+ * everything and the old one then becomes comments ("# free"). Every line ends in
+ * the mark, so that each is known as ours whatever an editor did around it.
  *
  * Two clusters on one machine differ in `cluster` or zone; each other's lines
  * are foreign text. Lines with the mark of a cluster that has no daemon any more
@@ -68,13 +69,13 @@ struct hosts_line {
 struct hosts_block {
 	bool found;	/* a begin line of ours */
 	/*
-	 * Aligned, in one piece, each line whole: can be changed in place.
-	 * `intact`: the checksum fits, too, and nothing of ours lies elsewhere.
+	 * sound: aligned, in one piece, each line whole, so that it can be changed in
+	 * place. intact: the checksum fits, too, and no live line of ours lies elsewhere.
 	 */
 	bool sound, intact;
-	int64_t epoch, sequence;	/* -1 = unreadable */
+	int64_t epoch, sequence;	/* of an intact one; else 0 */
 	size_t offset;		/* of the begin line */
-	struct hosts_line *lines;	/* between begin and end */
+	struct hosts_line *lines;	/* of a sound one: between begin and end */
 	size_t len, cap;
 	char *damage;		/* what is wrong, for people; NULL = nothing */
 	/* "worker-1.cms.internal (line 3)": foreign lines that define names of our zone */
@@ -102,6 +103,7 @@ struct hosts_writes {
 	struct hosts_write *items;
 	size_t len, cap;
 	size_t lost;	/* wanted names that the file did not have */
+	struct str_list clashes;	/* as in struct hosts_block */
 };
 
 void hosts_writes_fini(struct hosts_writes *writes);
@@ -118,8 +120,8 @@ static inline void clean_hosts_writes(struct hosts_writes *writes)
  * address; after HOSTS_BLOCK_RETIRE_S its line may be used for another name.
  * Only lines of ours and what lies behind the end of the file are written over;
  * a foreign last line without a newline gets one. now_s: epoch seconds.
- * 0; -EINVAL for an address that is none; -E2BIG if the file would
- * grow over HOSTS_BLOCK_FILE_MAX. *ret is overwritten (empty on failure).
+ * 0; -EINVAL for an address that is none; -E2BIG if the file would grow over
+ * HOSTS_BLOCK_FILE_MAX. *ret is overwritten (empty on failure).
  */
 int hosts_block_plan(const char *text, size_t len, const struct hosts_owner *owner,
 		     const struct hosts_wish *wish, int64_t now_s, struct hosts_writes *ret,
