@@ -843,6 +843,7 @@ void node_free(struct node *node)
 	for (size_t i = 0; i < node->rendered_len; i++) {
 		free(node->rendered[i].generation);
 		value_free(node->rendered[i].document);
+		free(node->rendered[i].address);
 	}
 	free(node->rendered);
 	derivation_fini(&node->derivation);
@@ -858,6 +859,8 @@ void node_free(struct node *node)
 	free(node->missing);
 	free(node->clock_note);
 	node_file_end(node);
+	ev_timer_stop(node->loop, &node->crowd_timer);
+	node_names_end(node);
 	free(node->cms_bin);
 	free(node);
 }

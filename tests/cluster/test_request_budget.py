@@ -58,7 +58,8 @@ def idle(proxy, node, seconds):
     assert counted[KEEPALIVE] >= int(seconds / 4), f"the lease is renewed: {counted}"
     # Once in five minutes, so it may fall into any window, but into no minute twice.
     assert counted.pop(MEMBERS, 0) <= 1
-    most = IDLE_MAX_A_MINUTE * seconds / 60 - (1 if seconds >= 60 else 0)
+    # What comes once a minute may come in any part of it.
+    most = IDLE_MAX_A_MINUTE if seconds >= 60 else IDLE_MAX_A_MINUTE * seconds / 60 + 2
     assert counted.total() <= most, counted
 
 
@@ -79,7 +80,10 @@ def test_requests_are_cut_as_http_says():
 def test_a_join_and_idle_seconds_stay_within_the_budget(cluster, proxied, first):
     """The first node seeds the cluster, and folds for the others; the second does neither."""
     if not first:
-        joined(cluster.node(cluster.network.hosts[0], "first", role=None))
+        earlier = cluster.node(cluster.network.hosts[0], "first", role=None)
+        joined(earlier)
+        # Joins that follow one another wait for the next, and a new host's network settles.
+        stays(6, earlier.process.is_running, "the first goes on")
     proxy, node = proxied()
     joined(node)
     counted = proxy.count()
@@ -94,6 +98,7 @@ def test_a_join_and_idle_seconds_stay_within_the_budget(cluster, proxied, first)
 def test_an_idle_minute_stays_within_the_budget(proxied):
     proxy, node = proxied()
     joined(node)
+    stays(30, node.process.is_running, "it learns the members, and what its duties are")
     idle(proxy, node, 60)
     assert proxy.open == CONNECTIONS
 
