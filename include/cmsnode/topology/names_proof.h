@@ -37,13 +37,17 @@ int names_proof_main(int argc, char **argv);
  * ERR_CONFIG and which name does not resolve as whom, why that may be
  * (nsswitch, permissions, another file) and that --names off remains; other
  * codes when the proof itself failed (no answer within 20 s). Of many names 16
- * are asked for, the first and the last among them. All is borrowed during the
- * call only. NULL and err if there is no process. on_proved may free the proof.
+ * are asked for, the first and the last among them; one whose address has
+ * changed since the start is refused, too. All is borrowed during the call only.
+ * NULL and err if there is no process. on_proved may free the proof.
  */
 struct names_proof *names_proof_start(struct ev_loop *loop, const struct names_proof_spec *spec,
 				      const struct names *names,
 				      void (*on_proved)(void *ctx, const struct err *err),
 				      void *ctx, struct err *err);
+
+/* For reaper_new(): the child is waited for here. -1 = none. */
+pid_t names_proof_pid(const struct names_proof *proof);
 
 void names_proof_free(struct names_proof *proof);	/* ends the child; NULL is fine */
 
