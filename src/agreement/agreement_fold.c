@@ -18,6 +18,8 @@
 #include "cmsnode/store/store.h"
 
 #define CROWD_MS 30 /* the first folder waits for the others, up to twice that */
+#define STREAM_MS 1600 /* the same, where others came a moment ago: they come one after the other */
+#define RECENT_S 4
 #define TURN_MS 300 /* the k-th folder waits k times that */
 #define PAUSE_REFUSED_MS 5000
 
@@ -122,8 +124,20 @@ void agreement_refuse_edit(struct agreement *a, const struct err *err)
 
 /* ---- RANKING, WAITING ------------------------------------------------------ */
 
+/* Clocks may differ: then a join waits for nobody, or for a second too long. */
+static bool others_have_just_come(const struct agreement *a)
+{
+	const int64_t age_s = a->agreed ? a->wall_s - a->agreed->meta.created_at : INT64_MAX;
+
+	return age_s >= -RECENT_S && age_s <= RECENT_S;
+}
+
 void agreement_enter_waiting(struct agreement *a, size_t rank)
 {
+	/* An operator does not wait for nodes that may come. */
+	const bool in_stream = !a->edits_len && others_have_just_come(a);
+	const int64_t crowd_ms = in_stream ? STREAM_MS : CROWD_MS;
+
 	a->rank_known = false;
 	agreement_set_state(a, AGREEMENT_WAITING);
 	if (rank > AGREEMENT_RANK_MAX)
@@ -131,10 +145,11 @@ void agreement_enter_waiting(struct agreement *a, size_t rank)
 	if (a->standalone)
 		a->timer_ms = a->now_ms;
 	else if (rank == 0)
-		a->timer_ms = a->now_ms + agreement_between(a, CROWD_MS, 2 * CROWD_MS);
+		a->timer_ms = a->now_ms + agreement_between(a, crowd_ms, 2 * crowd_ms);
 	else
-		a->timer_ms = a->now_ms + agreement_between(a, (int64_t)rank * TURN_MS * 8 / 10,
-							    (int64_t)rank * TURN_MS * 12 / 10);
+		a->timer_ms = a->now_ms + crowd_ms +
+			      agreement_between(a, (int64_t)rank * TURN_MS * 8 / 10,
+						(int64_t)rank * TURN_MS * 12 / 10);
 }
 
 void agreement_rank_done(struct agreement *a, const struct agreement_input *in)

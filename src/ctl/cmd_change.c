@@ -277,7 +277,6 @@ static int apply(const struct ctl *ctl, const cJSON *plan, struct err *err)
 	(void)json_get_int64(plan, "plan", &id);
 	json_add_int(request, "plan", id);
 	json_add_str(request, "message", ctl->message);
-	json_add_bool(request, "at_once", ctl->at_once);
 	int r = ctl_ask_soon(ctl, request, &result, err);
 	if (r < 0)
 		return r;
@@ -294,10 +293,11 @@ static int apply(const struct ctl *ctl, const cJSON *plan, struct err *err)
 int ctl_plan_and_apply(const struct ctl *ctl, cJSON *request, struct err *err)
 {
 	CLEAN(json) cJSON *plan = NULL;
+
+	json_add_bool(request, "at_once", ctl->at_once);
 	int r = ctl_ask_soon(ctl, request, &plan, err);
 	if (r < 0)
 		return r;
-
 	print_plan(plan);
 	if (changes_nothing(plan))
 		return 0;

@@ -178,13 +178,15 @@ static void add_findings(cJSON *result, const struct node *node, const struct ge
 }
 
 static void add_outlook(cJSON *json, const struct node *node, const struct generation *generation,
-			const struct generation *altered, const struct registrations *registrations)
+			const struct generation *altered, const struct registrations *registrations,
+			bool at_once)
 {
 	const struct outlook_question question = { .old = generation,
 						   .new = altered,
 						   .registrations = registrations,
 						   .hosts = resolver_answers(node->resolver),
-						   .standalone = node->options->standalone };
+						   .standalone = node->options->standalone,
+						   .at_once = at_once };
 	CLEAN(outlook) struct outlook outlook = { 0 };
 
 	outlook_make(&question, &outlook);
@@ -196,7 +198,7 @@ static void add_outlook(cJSON *json, const struct node *node, const struct gener
 
 static cJSON *plan_json(struct node *node, const struct generation *altered,
 			const struct registrations *registrations, const struct findings *wish,
-			const struct change_plan *plan)
+			const struct change_plan *plan, bool at_once)
 {
 	const struct generation *generation = node_agreed(node);
 	CLEAN(generation_diff) struct generation_diff diff = { 0 };
@@ -213,7 +215,7 @@ static cJSON *plan_json(struct node *node, const struct generation *altered,
 	(void)cJSON_AddItemToObject(json, "changes", generation_diff_to_json(&diff));
 	json_add_str(json, "text", text);
 	add_findings(json, node, altered, wish);
-	add_outlook(json, node, generation, altered, registrations);
+	add_outlook(json, node, generation, altered, registrations, at_once);
 	return json;
 }
 
@@ -250,11 +252,12 @@ static void answer_planning(struct planning *planning, const struct registration
 		return;
 	}
 	const bool changes = !generation_same_content(altered, generation);
+	const bool at_once = planning->edits.at_once;
 	const struct change_plan *plan =
 		changes ? remember(&node->plans, &planning->edits, planning->reason) : NULL;
 
 	control_answer(planning->request,
-		       plan_json(node, altered, registrations, &planning->findings, plan));
+		       plan_json(node, altered, registrations, &planning->findings, plan, at_once));
 }
 
 /* With the store silent the last that is known has to do: a plan is no promise. */
@@ -304,12 +307,13 @@ static void on_rollback_read(struct node *node, struct control_request *request,
 }
 
 static void plan_rollback(struct node *node, struct control_request *request,
-			  const struct generation *generation, const char *wanted)
+			  const struct generation *generation, const char *wanted, bool at_once)
 {
 	CLEAN(str) char *name = control_find_generation(generation, wanted);
 
 	if (name)
-		control_read_generations(node, request, name, NULL, on_rollback_read, NULL);
+		control_read_generations(node, request, name, NULL, on_rollback_read,
+					 at_once ? node : NULL);
 	else
 		(void)control_unknown_generation(request, wanted);
 }
@@ -327,10 +331,11 @@ void control_config_plan(struct node *node, struct control_request *request, con
 
 	if (!generation)
 		return;
+	edits.at_once = json_get_bool(body, "at_once", false);
 	int r = node_file_check(node, &err);
 
 	if (r == 0 && rollback) {
-		plan_rollback(node, request, generation, rollback);
+		plan_rollback(node, request, generation, rollback, edits.at_once);
 		return;
 	}
 	if (r == 0 && text && json_get_bool(body, "ranking", false))
@@ -365,14 +370,13 @@ void control_config_apply(struct node *node, struct control_request *request, co
 	if (!control_agreed(node, request))
 		return;
 	(void)json_get_int64(body, "plan", &id);
-	struct change_plan *plan = recall(&node->plans, id);
+	const struct change_plan *plan = recall(&node->plans, id);
 
 	if (!plan) {
 		control_fail(request, ERR_CONFLICT, "this plan is too old: plan the change again");
 	} else if (node_file_check(node, &err) < 0) {
 		control_fail(request, err.code, "%s", err.msg);
 	} else {
-		plan->edits.at_once = json_get_bool(body, "at_once", false);
 		agreement_driver_edit(node->driver, &plan->edits, "operator",
 				      message ? message : plan->reason, control_on_edited, request);
 	}

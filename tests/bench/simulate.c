@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * simulate [--empty] [--derived] [--rate MB/S] [--random N] [NODES...]: storms of
- * 10, 100, 1000 and 5000 nodes in virtual time, as a table. Ends with 1 when a
- * target is missed: nobody failed, at most 12 requests a node to join (that
+ * simulate [--empty] [--derived] [--spread MS] [--rate MB/S] [--random N] [NODES...]:
+ * storms of 10, 100, 1000 and 5000 nodes in virtual time, as a table. Ends with 1
+ * when a target is missed: nobody failed, at most 12 requests a node to join (that
  * renew no lease), at most 3 generations.
  */
 #include <getopt.h>
@@ -95,6 +95,9 @@ static bool option(int c, struct storm_settings *settings)
 	case 'd':
 		settings->derived = true;
 		return true;
+	case 'p':
+		settings->spread_ms = number(optarg, 600000);
+		return true;
 	case 'r':
 		settings->bytes_per_us = number(optarg, 1000000);
 		return true;
@@ -110,6 +113,7 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "empty", no_argument, NULL, 'e' },
 						 { "derived", no_argument, NULL, 'd' },
+						 { "spread", required_argument, NULL, 'p' },
 						 { "rate", required_argument, NULL, 'r' },
 						 { "random", required_argument, NULL, 's' },
 						 { 0 } };

@@ -631,7 +631,10 @@ static void add_node(struct storm *storm, bool with_seed)
 	node->alive = true;
 	node->timer_us = INT64_MAX;
 	storm->living++;
-	post(storm, storm->now_us, (struct message){ .kind = MESSAGE_START, .node = i });
+	const int64_t spread_us = i ? storm->settings.spread_ms * 1000 : 0;
+
+	post(storm, storm->now_us + (int64_t)(chance(storm) % ((uint64_t)spread_us + 1)),
+	     (struct message){ .kind = MESSAGE_START, .node = i });
 }
 
 struct storm *storm_new(const struct storm_settings *settings)

@@ -21,6 +21,7 @@ struct storm_settings {
 	size_t nodes; /* that come at once */
 	bool empty; /* into an empty store, all with the seed; else a core is there */
 	bool derived; /* without --address: a node asks who lists its address */
+	int64_t spread_ms; /* they come within that time, instead of all at one moment */
 	int64_t bytes_per_us; /* that the store reads, packs and sends; 0 = any number */
 	uint64_t random;
 };

@@ -29,6 +29,7 @@ static void a_crowd_joins_and_half_of_it_leaves(void **state)
 		{ .nodes = NODES, .random = 2, .derived = true },
 		{ .nodes = NODES, .random = 3, .empty = true },
 		{ .nodes = NODES, .random = 4, .bytes_per_us = 20 },
+		{ .nodes = NODES, .random = 5, .spread_ms = 2000 },
 	};
 
 	(void)state;
