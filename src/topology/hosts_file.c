@@ -16,7 +16,6 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <ev.h>
@@ -148,7 +147,7 @@ static int plan(struct hosts_file *file, const struct buf *text, struct hosts_wr
 		struct err *err)
 {
 	const int r = hosts_block_plan(buf_str(text), text->len, &file->owner, &file->wish,
-				       time(NULL), ret, err);
+				       (int64_t)clock_wall_s(), ret, err);
 
 	str_list_copy(&file->clashes, &ret->clashes);
 	return r;
@@ -300,10 +299,13 @@ static bool concerns(const struct hosts_file *file, const struct inotify_event *
 {
 	const bool by_name = event->wd == file->directory_watch;
 
+	if (event->mask & IN_Q_OVERFLOW) {
+		*ret_done = true;
+		return true;
+	}
 	if (by_name && (!event->len || strcmp(event->name, file->base) != 0))
 		return false;
-	*ret_done |=
-		(event->mask & (DONE_WITH | IN_Q_OVERFLOW | IN_DELETE_SELF | IN_MOVE_SELF)) != 0;
+	*ret_done |= (event->mask & (DONE_WITH | IN_DELETE_SELF | IN_MOVE_SELF)) != 0;
 	return true;
 }
 

@@ -58,8 +58,8 @@ static struct board {
 /* ---- readers ---- */
 
 /*
- * 10.k.c.(7c+k mod 256) is an address that Worker k may have; a mix of two of them is none, but with
- * a chance of one in 256.
+ * 10.k.c.(7c+k mod 256) is an address that Worker k may have; a mix of two of them is none, but
+ * with a chance of one in 256.
  */
 static void address_of(size_t k, unsigned int change, char ret[ADDRESS_TEXT_SIZE])
 {

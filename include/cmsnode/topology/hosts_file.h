@@ -28,6 +28,7 @@ enum hosts_file_state {
 	HOSTS_FILE_FAILED,	/* see the error; tried again every 5 s and on every change seen */
 };
 
+/* A new wish may be made from within them, but the file must not be freed there. */
 struct hosts_file_events {
 	/* The state changed; never called from within hosts_file_wish(). */
 	void (*changed)(void *ctx, enum hosts_file_state state, const struct err *err);
