@@ -208,13 +208,18 @@ static bool place_fits(const struct joining *joining, const struct place *place)
 	       (place->service != CATALOGUE_WORKER || !box_is_taken(joining, place));
 }
 
+static bool lacks_http_port(const struct joining *joining, enum catalogue_index service, size_t k)
+{
+	return service == CATALOGUE_CONTEST_WEB_SERVER && !alter_free_http_port(joining, k);
+}
+
 bool alter_slot_fits(const struct joining *joining, enum catalogue_index service, size_t k)
 {
 	const struct slot *slot = &joining->generation->slots.lists[service].items[k];
 	const struct place place = { service, k, false };
 
 	return slot_is_vacant(slot) && place_fits(joining, &place) &&
-	       (service != CATALOGUE_CONTEST_WEB_SERVER || alter_free_http_port(joining, k));
+	       !lacks_http_port(joining, service, k);
 }
 
 bool alter_slot_stays(const struct joining *joining, enum catalogue_index service, size_t k)
@@ -222,4 +227,23 @@ bool alter_slot_stays(const struct joining *joining, enum catalogue_index servic
 	const struct place place = { service, k, true };
 
 	return place_fits(joining, &place);
+}
+
+char *alter_why_unfit(const struct joining *joining, enum catalogue_index service, size_t k)
+{
+	const struct place place = { service, k, false };
+	const int port = find_taken_port(joining, &place);
+
+	if (port)
+		return xasprintf("port %d is %s", port,
+				 port_is_held(joining, port) ?
+					 "held by something else on this host" :
+				 generation_port_is_configured(joining->generation, port, service) ?
+					 "given to another service" :
+					 "another service's on this host");
+	if (service == CATALOGUE_WORKER && box_is_taken(joining, &place))
+		return xstrdup("another Worker of this machine has the same sandboxes");
+	if (lacks_http_port(joining, service, k))
+		return xstrdup("no HTTP port is free on this host");
+	return NULL;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Internal to alter: what its files share. Only alter*.c include this. */
+/* Internal to alter: what its files share. Only alter*.c and offers.c include this. */
 #ifndef CMSNODE_AGREEMENT_ALTER_INTERNAL_H
 #define CMSNODE_AGREEMENT_ALTER_INTERNAL_H
 
@@ -59,6 +59,8 @@ bool alter_slot_is_on_host(const struct joining *joining, const struct slot *slo
 
 /* May the joining node take slot k? */
 bool alter_slot_fits(const struct joining *joining, enum catalogue_index service, size_t k);
+/* Why slot k, which is vacant, cannot be the joining node's; NULL = it can. Caller frees. */
+char *alter_why_unfit(const struct joining *joining, enum catalogue_index service, size_t k);
 /* May it keep slot k, which is its own? */
 bool alter_slot_stays(const struct joining *joining, enum catalogue_index service, size_t k);
 
@@ -74,6 +76,8 @@ const struct registration **alter_by_age(const struct registrations *registratio
 
 /* How many slots of the service the joining node's roles ask for. */
 size_t alter_wanted_count(const struct joining *joining, enum catalogue_index service);
+/* How many it has. A static ResourceService of its host is one. */
+size_t alter_count_mine(const struct joining *joining, enum catalogue_index service);
 bool alter_is_draining(const struct generation_node *node); /* or drained */
 bool alter_has_slots(const struct generation *generation, const char *id);
 

@@ -100,7 +100,7 @@ size_t alter_wanted_count(const struct joining *joining, enum catalogue_index se
 }
 
 /* A static entry of this host is filled by this host already (ResourceService: one is enough). */
-static size_t count_mine(const struct joining *joining, enum catalogue_index service)
+size_t alter_count_mine(const struct joining *joining, enum catalogue_index service)
 {
 	const struct slot_list *list = &joining->generation->slots.lists[service];
 	size_t mine = 0;
@@ -155,7 +155,7 @@ static void release_unwanted(const struct joining *joining)
 		const enum catalogue_index service = (enum catalogue_index)s;
 		const size_t wanted = alter_wanted_count(joining, service);
 
-		for (size_t mine = count_mine(joining, service); mine > wanted; mine--)
+		for (size_t mine = alter_count_mine(joining, service); mine > wanted; mine--)
 			release_last(joining, service);
 	}
 }
@@ -165,7 +165,7 @@ static void fill_slots(const struct joining *joining)
 	for (int s = 0; s < CATALOGUE_COUNT; s++) {
 		const enum catalogue_index service = (enum catalogue_index)s;
 		const size_t wanted = alter_wanted_count(joining, service);
-		size_t mine = count_mine(joining, service);
+		size_t mine = alter_count_mine(joining, service);
 
 		while (mine < wanted && take_one(joining, service))
 			mine++;
