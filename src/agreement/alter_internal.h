@@ -30,11 +30,16 @@ int alter_edit_slots(struct generation *generation, const struct edit *edit, str
 struct slot_reference {
 	enum catalogue_index service;
 	size_t shard;
+	uint32_t kernel; /* of who had it then: others' differ, mostly; 0 = not known */
 	uint32_t next; /* + 1; 0 = the last one */
 };
 
+#define SLOT_BOXES_MAX 128
+
 struct slot_index {
+	const struct registrations *registrations;
 	uint32_t *ports; /* by port: the first reference, + 1 */
+	uint32_t boxes[SLOT_BOXES_MAX]; /* the same of Workers, by the box they need */
 	struct slot_reference *references;
 	size_t len, cap;
 	size_t vacant_from[CATALOGUE_COUNT];
@@ -48,9 +53,10 @@ struct joining {
 	bool moved; /* the generation did not know it at its address */
 };
 
-void alter_index_init(struct slot_index *index, const struct generation *generation);
+void alter_index_init(struct slot_index *index, const struct generation *generation,
+		      const struct registrations *registrations);
 void alter_index_fini(struct slot_index *index);
-/* The slot is new, or its ports changed. */
+/* The slot is new, or its ports or its node changed. */
 void alter_index_slot(struct slot_index *index, const struct generation *generation,
 		      enum catalogue_index service, size_t shard);
 

@@ -127,7 +127,7 @@ void offers_unfilled(const struct generation *generation, const struct registrat
 
 	offers_fini(ret);
 	qsort(order, registrations->len, sizeof(*order), compare_ids);
-	alter_index_init(&index, clone);
+	alter_index_init(&index, clone, registrations);
 	for (size_t i = 0; i < registrations->len; i++)
 		add_unfilled(&(struct joining){ clone, registrations, order[i], &index, false },
 			     ret);
