@@ -18,7 +18,7 @@
 #include "cmsnode/store/store.h"
 
 #define CROWD_MS 30 /* the first folder waits for the others, up to twice that */
-#define STREAM_MS 800 /* the same, where others came a moment ago: they come one after the other */
+#define STREAM_MS 1600 /* the same, where others came a moment ago: they come one after the other */
 #define RECENT_S 4
 #define TURN_MS 300 /* the k-th folder waits k times that */
 #define PAUSE_REFUSED_MS 5000
@@ -134,7 +134,9 @@ static bool others_have_just_come(const struct agreement *a)
 
 void agreement_enter_waiting(struct agreement *a, size_t rank)
 {
-	const int64_t crowd_ms = others_have_just_come(a) ? STREAM_MS : CROWD_MS;
+	/* An operator does not wait for nodes that may come. */
+	const bool in_stream = !a->edits_len && others_have_just_come(a);
+	const int64_t crowd_ms = in_stream ? STREAM_MS : CROWD_MS;
 
 	a->rank_known = false;
 	agreement_set_state(a, AGREEMENT_WAITING);

@@ -6,7 +6,7 @@ and beside it, in the same run, the floor that etcd sets: one transaction, and i
 on that many plain watches. `make bench-swap` runs it; it wants root. Nothing is
 asserted: machines are noisy, the reader judges.
 
-acknowledged  from the answer (to `config set`; of the transaction) until the node has
+acknowledged  from the answer (to config.apply; of the transaction) until the node has
               applied, the event has come; that may be before the answer: less than 0
 asked         from the question on
 
@@ -103,8 +103,9 @@ class Appliers:
 
     def swap(self, member, value):
         """Latencies of all nodes, of a change that was made through that one."""
-        question = {"command": "config.set", "message": "bench", "wait": False,
-                    "changes": [{"key": "topology.settle_max_s", "value": str(value)}]}
+        plan = member.ask(command="config.plan",
+                          changes=[{"key": "topology.settle_max_s", "value": str(value)}])
+        question = {"command": "config.apply", "plan": plan["plan"], "message": "bench"}
         with member.connect() as sock:
             race = Race(sock, json.dumps(question).encode() + b"\n", {self.fd: self.read})
             race.run(len(self.members), lambda answer: answer.endswith(b"\n"))

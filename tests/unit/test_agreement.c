@@ -123,6 +123,27 @@ static void an_edit_reaches_everybody(void **state)
 	world_free(world);
 }
 
+/* Joins that follow one another are awaited for a moment. */
+static void an_edit_does_not_wait_for_joins(void **state)
+{
+	struct world *world = world_new();
+
+	(void)state;
+	world_start(world, world_add(world, "a", "core", 1, true));
+	world_run(world, 500);
+	world_start(world, world_add(world, "b", "worker:1", 2, false));
+	world_run(world, 500);
+	assert_int_equal(agreement_state_now(world->nodes[1].agreement), AGREEMENT_WAITING);
+	struct edits edits =
+		one_edit(world_agreed(world, 1), "worker.keep_sandbox", value_new_bool(true));
+
+	send_edit(world, 1, &edits);
+	world_run(world, 500);
+	assert_int_equal(world->nodes[1].edit_code, 0);
+	assert_all_agree(world);
+	world_free(world);
+}
+
 static void conflicting_edits_are_refused_with_both_values(void **state)
 {
 	struct world *world = pair();
@@ -363,7 +384,7 @@ static void a_restarted_daemon_takes_over_its_own_registration(void **state)
 	const size_t i = world_add(world, "b", "worker:1", 2, false);
 
 	world_start(world, i);
-	world_run(world, 3000);
+	world_run(world, 5000);
 	assert_true(agreement_is_registered(world->nodes[i].agreement));
 	assert_int_equal(count_keys(world, "/cms/nodes/b"), 1);
 	assert_all_agree(world);
@@ -404,7 +425,7 @@ static void a_changed_address_moves_the_claim(void **state)
 					 .registration = &moved };
 
 	world_step(world, 1, &input);
-	world_run(world, 2000);
+	world_run(world, 5000);
 	assert_int_equal(count_keys(world, "/cms/addresses/10.0.0.99/b"), 1);
 	assert_int_equal(count_keys(world, "/cms/addresses/10.0.0.2/b"), 0);
 	CLEAN(str) char *text = workers(world_agreed(world, 0));
@@ -842,6 +863,7 @@ int main(void)
 		cmocka_unit_test(nothing_to_seed_is_said),
 		cmocka_unit_test(two_seeds_make_one_cluster),
 		cmocka_unit_test(an_edit_reaches_everybody),
+		cmocka_unit_test(an_edit_does_not_wait_for_joins),
 		cmocka_unit_test(conflicting_edits_are_refused_with_both_values),
 		cmocka_unit_test(an_edit_that_cms_would_refuse_is_refused),
 		cmocka_unit_test(lost_swaps_are_settled_by_reading),
