@@ -15,30 +15,60 @@
 #include "cmsnode/config/document.h"
 #include "cmsnode/config/validate.h"
 
-static void index_port(struct slot_index *index, int port, enum catalogue_index service,
-		       size_t shard)
+/* Registrations with different ones are of different kernels; 0 = its kernel is not known. */
+static uint32_t kernel_of(const struct registration *registration)
 {
-	if (port <= 0 || port > UINT16_MAX)
-		return;
+	uint32_t hash = 2166136261u; /* FNV-1a */
+
+	if (!registration || !registration->boot_id[0])
+		return 0;
+	for (const char *c = registration->boot_id; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * 16777619u;
+	return hash ? hash : 1;
+}
+
+static void refer(struct slot_index *index, uint32_t *first, const struct slot_reference *slot)
+{
 	GROW(index->references, index->len, index->cap);
-	index->references[index->len++] =
-		(struct slot_reference){ service, shard, index->ports[port] };
-	index->ports[port] = (uint32_t)index->len;
+	index->references[index->len] = *slot;
+	index->references[index->len++].next = *first;
+	*first = (uint32_t)index->len;
+}
+
+static uint32_t *first_of_box(struct slot_index *index, const struct generation *generation,
+			      size_t shard)
+{
+	return &index->boxes[shard % config_worker_boxes(generation->meta.format)];
 }
 
 void alter_index_slot(struct slot_index *index, const struct generation *generation,
 		      enum catalogue_index service, size_t shard)
 {
+	const struct slot *slot = &generation->slots.lists[service].items[shard];
+	const struct slot_reference reference = {
+		.service = service,
+		.shard = shard,
+		.kernel = slot->node ?
+				  kernel_of(registrations_find(index->registrations, slot->node)) :
+				  0,
+	};
 	int ports[GENERATION_SLOT_PORTS];
 	const size_t n = generation_slot_ports(generation, service, shard, ports);
 
+	/* Nobody can be in the way of a vacant one. */
+	if (slot_is_vacant(slot))
+		return;
 	for (size_t i = 0; i < n; i++)
-		index_port(index, ports[i], service, shard);
+		refer(index, &index->ports[ports[i]], &reference);
+	if (service == CATALOGUE_WORKER)
+		refer(index, first_of_box(index, generation, shard), &reference);
 }
 
-void alter_index_init(struct slot_index *index, const struct generation *generation)
+void alter_index_init(struct slot_index *index, const struct generation *generation,
+		      const struct registrations *registrations)
 {
-	*index = (struct slot_index){ .ports = xcalloc(UINT16_MAX + 1, sizeof(*index->ports)) };
+	*index = (struct slot_index){ .registrations = registrations,
+				      .ports = xcalloc(UINT16_MAX + 1, sizeof(*index->ports)) };
 	for (int s = 0; s < CATALOGUE_COUNT; s++)
 		for (size_t k = 0; k < generation->slots.lists[s].len; k++)
 			alter_index_slot(index, generation, (enum catalogue_index)s, k);
@@ -131,9 +161,16 @@ static bool port_is_held(const struct joining *joining, int port)
 	return str_list_has(&joining->node->ports_held, text);
 }
 
+/* A hint that spares a look at the many that are elsewhere. */
+static bool is_elsewhere(const struct slot_reference *reference, uint32_t kernel)
+{
+	return kernel && reference->kernel && reference->kernel != kernel;
+}
+
 static bool port_is_taken(const struct joining *joining, const struct place *place, int port)
 {
 	const struct slot_index *index = joining->index;
+	const uint32_t kernel = kernel_of(joining->node);
 
 	/* What an entry gives to a service stays free for it everywhere: it may move. */
 	if (port_is_held(joining, port) ||
@@ -143,7 +180,8 @@ static bool port_is_taken(const struct joining *joining, const struct place *pla
 	for (uint32_t i = index->ports[port & UINT16_MAX]; i; i = index->references[i - 1].next) {
 		const struct slot_reference *reference = &index->references[i - 1];
 
-		if (contends(joining, place, reference->service, reference->shard, port))
+		if (!is_elsewhere(reference, kernel) &&
+		    contends(joining, place, reference->service, reference->shard, port))
 			return true;
 	}
 	return false;
@@ -178,25 +216,34 @@ int alter_free_http_port(const struct joining *joining, size_t k)
 
 /* ---- boxes ------------------------------------------------------------------ */
 
+/* Does Worker k use the place's box? */
+static bool shares_box(const struct joining *joining, const struct place *place, size_t k)
+{
+	const struct slot_list *list = &joining->generation->slots.lists[CATALOGUE_WORKER];
+	const struct slot *slot = k < list->len ? &list->items[k] : NULL;
+
+	if (!slot || k == place->shard || slot_is_vacant(slot))
+		return false;
+	const struct registration *other =
+		slot->node ? registrations_find(joining->registrations, slot->node) : NULL;
+	const bool same_kernel =
+		other && other->boot_id[0] && strcmp(other->boot_id, joining->node->boot_id) == 0;
+
+	return (same_kernel || alter_slot_is_on_host(joining, slot)) &&
+	       !(place->is_ours && gives_way_to_us(joining, CATALOGUE_WORKER, slot));
+}
+
 /* isolate's boxes are per kernel and numbered by the shard, modulo some number. */
 static bool box_is_taken(const struct joining *joining, const struct place *place)
 {
-	const struct slot_list *list = &joining->generation->slots.lists[CATALOGUE_WORKER];
-	const size_t boxes = config_worker_boxes(joining->generation->meta.format);
+	struct slot_index *index = joining->index;
+	const uint32_t kernel = kernel_of(joining->node);
+	const uint32_t first = *first_of_box(index, joining->generation, place->shard);
 
-	for (size_t k = place->shard % boxes; k < list->len; k += boxes) {
-		const struct slot *slot = &list->items[k];
-		if (k == place->shard || slot_is_vacant(slot))
-			continue;
-		const struct registration *other =
-			slot->node ? registrations_find(joining->registrations, slot->node) : NULL;
-
-		if ((alter_slot_is_on_host(joining, slot) ||
-		     (other && other->boot_id[0] &&
-		      strcmp(other->boot_id, joining->node->boot_id) == 0)) &&
-		    !(place->is_ours && gives_way_to_us(joining, CATALOGUE_WORKER, slot)))
+	for (uint32_t i = first; i; i = index->references[i - 1].next)
+		if (!is_elsewhere(&index->references[i - 1], kernel) &&
+		    shares_box(joining, place, index->references[i - 1].shard))
 			return true;
-	}
 	return false;
 }
 
@@ -208,13 +255,18 @@ static bool place_fits(const struct joining *joining, const struct place *place)
 	       (place->service != CATALOGUE_WORKER || !box_is_taken(joining, place));
 }
 
+static bool lacks_http_port(const struct joining *joining, enum catalogue_index service, size_t k)
+{
+	return service == CATALOGUE_CONTEST_WEB_SERVER && !alter_free_http_port(joining, k);
+}
+
 bool alter_slot_fits(const struct joining *joining, enum catalogue_index service, size_t k)
 {
 	const struct slot *slot = &joining->generation->slots.lists[service].items[k];
 	const struct place place = { service, k, false };
 
 	return slot_is_vacant(slot) && place_fits(joining, &place) &&
-	       (service != CATALOGUE_CONTEST_WEB_SERVER || alter_free_http_port(joining, k));
+	       !lacks_http_port(joining, service, k);
 }
 
 bool alter_slot_stays(const struct joining *joining, enum catalogue_index service, size_t k)
@@ -222,4 +274,23 @@ bool alter_slot_stays(const struct joining *joining, enum catalogue_index servic
 	const struct place place = { service, k, true };
 
 	return place_fits(joining, &place);
+}
+
+char *alter_why_unfit(const struct joining *joining, enum catalogue_index service, size_t k)
+{
+	const struct place place = { service, k, false };
+	const int port = find_taken_port(joining, &place);
+
+	if (port)
+		return xasprintf("port %d is %s", port,
+				 port_is_held(joining, port) ?
+					 "held by something else on this host" :
+				 generation_port_is_configured(joining->generation, port, service) ?
+					 "given to another service" :
+					 "another service's on this host");
+	if (service == CATALOGUE_WORKER && box_is_taken(joining, &place))
+		return xstrdup("another Worker of this machine has the same sandboxes");
+	if (lacks_http_port(joining, service, k))
+		return xstrdup("no HTTP port is free on this host");
+	return NULL;
 }

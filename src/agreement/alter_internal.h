@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Internal to alter: what its files share. Only alter*.c include this. */
+/* Internal to alter: what its files share. Only alter*.c and offers.c include this. */
 #ifndef CMSNODE_AGREEMENT_ALTER_INTERNAL_H
 #define CMSNODE_AGREEMENT_ALTER_INTERNAL_H
 
@@ -30,11 +30,16 @@ int alter_edit_slots(struct generation *generation, const struct edit *edit, str
 struct slot_reference {
 	enum catalogue_index service;
 	size_t shard;
+	uint32_t kernel; /* of who had it then: others' differ, mostly; 0 = not known */
 	uint32_t next; /* + 1; 0 = the last one */
 };
 
+#define SLOT_BOXES_MAX 128
+
 struct slot_index {
+	const struct registrations *registrations;
 	uint32_t *ports; /* by port: the first reference, + 1 */
+	uint32_t boxes[SLOT_BOXES_MAX]; /* the same of Workers, by the box they need */
 	struct slot_reference *references;
 	size_t len, cap;
 	size_t vacant_from[CATALOGUE_COUNT];
@@ -48,9 +53,10 @@ struct joining {
 	bool moved; /* the generation did not know it at its address */
 };
 
-void alter_index_init(struct slot_index *index, const struct generation *generation);
+void alter_index_init(struct slot_index *index, const struct generation *generation,
+		      const struct registrations *registrations);
 void alter_index_fini(struct slot_index *index);
-/* The slot is new, or its ports changed. */
+/* The slot is new, or its ports or its node changed. */
 void alter_index_slot(struct slot_index *index, const struct generation *generation,
 		      enum catalogue_index service, size_t shard);
 
@@ -59,6 +65,8 @@ bool alter_slot_is_on_host(const struct joining *joining, const struct slot *slo
 
 /* May the joining node take slot k? */
 bool alter_slot_fits(const struct joining *joining, enum catalogue_index service, size_t k);
+/* Why slot k, which is vacant, cannot be the joining node's; NULL = it can. Caller frees. */
+char *alter_why_unfit(const struct joining *joining, enum catalogue_index service, size_t k);
 /* May it keep slot k, which is its own? */
 bool alter_slot_stays(const struct joining *joining, enum catalogue_index service, size_t k);
 
@@ -74,6 +82,8 @@ const struct registration **alter_by_age(const struct registrations *registratio
 
 /* How many slots of the service the joining node's roles ask for. */
 size_t alter_wanted_count(const struct joining *joining, enum catalogue_index service);
+/* How many it has. A static ResourceService of its host is one. */
+size_t alter_count_mine(const struct joining *joining, enum catalogue_index service);
 bool alter_is_draining(const struct generation_node *node); /* or drained */
 bool alter_has_slots(const struct generation *generation, const char *id);
 

@@ -33,7 +33,6 @@ static bool take_new(const struct joining *joining, enum catalogue_index service
 
 	for (int attempts = 0; attempts < 2000 && list->len < most; attempts++) {
 		(void)slots_append(slots, service);
-		alter_index_slot(joining->index, joining->generation, service, list->len - 1);
 		if (alter_slot_fits(joining, service, list->len - 1)) {
 			take_slot(joining, service, list->len - 1);
 			return true;
@@ -100,19 +99,21 @@ size_t alter_wanted_count(const struct joining *joining, enum catalogue_index se
 }
 
 /* A static entry of this host is filled by this host already (ResourceService: one is enough). */
-static size_t count_mine(const struct joining *joining, enum catalogue_index service)
+static bool is_mine(const struct joining *joining, enum catalogue_index service,
+		    const struct slot *slot)
+{
+	return slot->node ? strcmp(slot->node, joining->node->id) == 0 :
+			    service == CATALOGUE_RESOURCE_SERVICE && slot->host &&
+				    alter_slot_is_on_host(joining, slot);
+}
+
+size_t alter_count_mine(const struct joining *joining, enum catalogue_index service)
 {
 	const struct slot_list *list = &joining->generation->slots.lists[service];
 	size_t mine = 0;
 
-	for (size_t k = 0; k < list->len; k++) {
-		const struct slot *slot = &list->items[k];
-
-		if (slot->node ? strcmp(slot->node, joining->node->id) == 0 :
-				 service == CATALOGUE_RESOURCE_SERVICE && slot->host &&
-					 alter_slot_is_on_host(joining, slot))
-			mine++;
-	}
+	for (size_t k = 0; k < list->len; k++)
+		mine += is_mine(joining, service, &list->items[k]);
 	return mine;
 }
 
@@ -136,40 +137,24 @@ static void release_last(const struct joining *joining, enum catalogue_index ser
 }
 
 /*
- * What it cannot run where it is now: its host changed, or somebody else has the
- * port. It takes others; a singleton has none, and waits for its port.
+ * Gives back what it cannot run where it is now: its host changed, or somebody else has the port.
+ * It takes others; a singleton has none, and waits for its port. Returns how many it keeps.
  */
-static void release_unfit(const struct joining *joining, enum catalogue_index service)
+static size_t keep_fit(const struct joining *joining, enum catalogue_index service)
 {
 	const struct slot_list *list = &joining->generation->slots.lists[service];
+	size_t mine = 0;
 
-	for (size_t k = 0; k < list->len && !catalogue_at(service)->singleton; k++)
-		if (str_eq(list->items[k].node, joining->node->id) &&
-		    !alter_slot_stays(joining, service, k))
-			vacate(joining, service, k);
-}
-
-static void release_unwanted(const struct joining *joining)
-{
-	for (int s = 0; s < CATALOGUE_COUNT; s++) {
-		const enum catalogue_index service = (enum catalogue_index)s;
-		const size_t wanted = alter_wanted_count(joining, service);
-
-		for (size_t mine = count_mine(joining, service); mine > wanted; mine--)
-			release_last(joining, service);
-	}
-}
-
-static void fill_slots(const struct joining *joining)
-{
-	for (int s = 0; s < CATALOGUE_COUNT; s++) {
-		const enum catalogue_index service = (enum catalogue_index)s;
-		const size_t wanted = alter_wanted_count(joining, service);
-		size_t mine = count_mine(joining, service);
-
-		while (mine < wanted && take_one(joining, service))
+	for (size_t k = 0; k < list->len; k++) {
+		if (!is_mine(joining, service, &list->items[k]))
+			continue;
+		if (list->items[k].host || catalogue_at(service)->singleton ||
+		    alter_slot_stays(joining, service, k))
 			mine++;
+		else
+			vacate(joining, service, k);
 	}
+	return mine;
 }
 
 bool alter_is_draining(const struct generation_node *node)
@@ -247,8 +232,14 @@ static bool has_moved(const struct generation *generation, const struct registra
 	return !node || !str_eq(node->address, registration->address);
 }
 
+/* What a node is to have of each service, and has. */
+struct share {
+	size_t wanted[CATALOGUE_COUNT];
+	size_t mine[CATALOGUE_COUNT];
+};
+
 /* What everybody gives back comes first: an older node may be waiting for it. */
-static void give_back(const struct joining *joining, struct str_list *ret_joined)
+static void give_back(const struct joining *joining, struct share *ret, struct str_list *ret_joined)
 {
 	const struct registration *registration = joining->node;
 	const bool is_new = !generation_node_find(joining->generation, registration->id);
@@ -260,17 +251,24 @@ static void give_back(const struct joining *joining, struct str_list *ret_joined
 			str_list_add(ret_joined, registration->id);
 	}
 	for (int s = 0; s < CATALOGUE_COUNT; s++)
-		release_unfit(joining, (enum catalogue_index)s);
-	if (alter_is_draining(node))
+		ret->mine[s] = keep_fit(joining, (enum catalogue_index)s);
+	if (alter_is_draining(node)) {
 		take_released(joining, node, ret_joined);
-	else
-		release_unwanted(joining);
+		return; /* it is to have nothing more */
+	}
+	for (int s = 0; s < CATALOGUE_COUNT; s++) {
+		ret->wanted[s] = alter_wanted_count(joining, (enum catalogue_index)s);
+		for (; ret->mine[s] > ret->wanted[s]; ret->mine[s]--)
+			release_last(joining, (enum catalogue_index)s);
+	}
 }
 
-static void take(const struct joining *joining)
+static void take(const struct joining *joining, struct share *share)
 {
-	if (!alter_is_draining(generation_node_find(joining->generation, joining->node->id)))
-		fill_slots(joining);
+	for (int s = 0; s < CATALOGUE_COUNT; s++)
+		while (share->mine[s] < share->wanted[s] &&
+		       take_one(joining, (enum catalogue_index)s))
+			share->mine[s]++;
 }
 
 int alter_compare_age(const struct registration *a, const struct registration *b)
@@ -299,16 +297,19 @@ const struct registration **alter_by_age(const struct registrations *registratio
 static void join(struct generation *generation, const struct registrations *registrations,
 		 const struct registration *const *order, size_t len, struct str_list *ret_joined)
 {
+	struct share *shares = xcalloc(len ? len : 1, sizeof(*shares));
 	struct slot_index index;
 
-	alter_index_init(&index, generation);
+	alter_index_init(&index, generation, registrations);
 	for (size_t i = 0; i < len; i++)
 		give_back(&(struct joining){ generation, registrations, order[i], &index,
 					     has_moved(generation, order[i]) },
-			  ret_joined);
+			  &shares[i], ret_joined);
 	for (size_t i = 0; i < len; i++)
-		take(&(struct joining){ generation, registrations, order[i], &index, false });
+		take(&(struct joining){ generation, registrations, order[i], &index, false },
+		     &shares[i]);
 	alter_index_fini(&index);
+	free(shares);
 }
 
 void alter_join(struct generation *generation, const struct registrations *registrations,
