@@ -41,7 +41,7 @@
 #include "cmsnode/store/store.h"
 #include "cmsnode/supervision/reaper.h"
 #include "cmsnode/supervision/supervisor.h"
-#include "cmsnode/topology/plan.h"
+#include "cmsnode/topology/names_proof.h"
 #include "cmsnode/topology/resolver.h"
 #include "config.h"
 #include "node_internal.h"
@@ -591,7 +591,7 @@ static bool is_unit(void *ctx, pid_t pid)
 		if (unit.pid == pid)
 			return true;
 	}
-	return false;
+	return node->names.proof && pid == names_proof_pid(node->names.proof);
 }
 
 /* ---- construction -------------------------------------------------------- */

@@ -91,6 +91,7 @@ struct node_names {
 		NODE_NAMES_REFUSED,
 	} state;
 	bool waits; /* a generation waits for the file */
+	bool clashes_told;
 	char *trouble; /* NULL = none */
 };
 

@@ -139,6 +139,20 @@ static bool decides(const struct node *node, const struct generation *generation
 	return list->len && str_eq(list->items[0].node, node->self.id);
 }
 
+/* A reader takes the first line that has a name, so these make ours useless. */
+static void tell_clashes(struct node *node)
+{
+	const struct str_list *clashes = hosts_file_clashes(node->names.file);
+
+	if (!clashes->len || node->names.clashes_told)
+		return;
+	CLEAN(str) char *list = str_list_join(clashes, ", ");
+
+	node->names.clashes_told = true;
+	log_warning("names", "%s: other lines have names of our zone, and count first: %s",
+		    node->options->hosts_file, list);
+}
+
 static int write_names(struct node *node, const struct generation *generation,
 		       struct names *ret_names, struct err *err)
 {
@@ -147,6 +161,7 @@ static int write_names(struct node *node, const struct generation *generation,
 	if (names_check_addresses(generation, err) < 0 || open_file(node, err) < 0)
 		return err->code;
 	names_make(generation, &view, ret_names);
+	tell_clashes(node);
 	const struct hosts_wish wish = { .epoch = generation->epoch,
 					 .sequence = generation->sequence,
 					 .names = *ret_names,

@@ -104,6 +104,6 @@ def test_what_an_editor_takes_out_is_put_back(two):
     until(10, lambda: names_of(b.host).get(f"logservice.{ZONE}") == two.nodes[0].host.address,
           "the names are there again")
     assert "127.0.0.1 localhost # mine\n" in hosts_text(b.host)
-    assert "had been taken out of the hosts file" in b.log()
+    until(10, lambda: "had been taken out of the hosts file" in b.log(), "told in the log")
     for name, entry in b.services().items():
         assert rpc.call(b.host, entry["address"], "echo", string=name) == name
