@@ -15,6 +15,8 @@
 #include "cmsnode/store/store.h"
 
 #define JOINING_MS 5000
+#define STATUS_BURST 15 /* writes of status/<id> at once; then one each: */
+#define STATUS_EACH_MS 3000
 #define STATUS_AGAIN_MS 1000 /* after a status that could not be written, doubling */
 #define STATUS_AGAIN_MAX_MS 32000
 
@@ -52,6 +54,7 @@ struct agreement_driver {
 	char *status, *status_written; /* NULL = none */
 	uint64_t status_lease; /* under which status_written was written */
 	bool status_under_way;
+	int64_t status_paid_ms; /* each write moves it on by STATUS_EACH_MS, but not past now */
 	int64_t status_pause_ms; /* 0 = the last one could be written */
 	int64_t status_not_before_ms;
 	uint64_t lease_seen;
@@ -257,12 +260,27 @@ static bool is_worth_telling(struct agreement_driver *driver, uint64_t lease)
 	if (lease != driver->lease_seen) {
 		driver->lease_seen = lease;
 		driver->lease_since_ms = now_ms;
+		driver->status_paid_ms = 0; /* what was written is gone */
 	}
 	return lease && (agreement_is_member(driver->agreement) ||
 			 now_ms - driver->lease_since_ms >= JOINING_MS);
 }
 
-/* Level-triggered: whatever was lost or came meanwhile is caught up at the next tick. */
+/* Units that end again and again would otherwise write without end, on all nodes at once. */
+static bool may_write_status(struct agreement_driver *driver)
+{
+	const int64_t now_ms = clock_now_ms();
+	const int64_t earliest_ms = now_ms - (int64_t)STATUS_BURST * STATUS_EACH_MS;
+
+	if (driver->status_paid_ms < earliest_ms)
+		driver->status_paid_ms = earliest_ms;
+	if (driver->status_paid_ms + STATUS_EACH_MS > now_ms)
+		return false;
+	driver->status_paid_ms += STATUS_EACH_MS;
+	return true;
+}
+
+/* Level-triggered: whatever was lost or came meanwhile is caught up at a later tick. */
 static void catch_up_status(struct agreement_driver *driver)
 {
 	const uint64_t lease = agreement_lease(driver->agreement);
@@ -273,7 +291,8 @@ static void catch_up_status(struct agreement_driver *driver)
 	if (driver->status_lease == lease && driver->status_written &&
 	    strcmp(driver->status, driver->status_written) == 0)
 		return;
-	write_status(driver, lease);
+	if (may_write_status(driver))
+		write_status(driver, lease);
 }
 
 static void on_status_timer(struct ev_loop *loop, ev_timer *w, int revents)

@@ -355,11 +355,6 @@ const char *agreement_trouble(const struct agreement *agreement)
 	return agreement->trouble;
 }
 
-uint64_t agreement_cluster_id(const struct agreement *agreement)
-{
-	return agreement->cluster_id;
-}
-
 bool agreement_is_held(const struct agreement *agreement)
 {
 	return agreement->held;

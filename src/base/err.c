@@ -50,27 +50,6 @@ int err_wrap(struct err *err, const char *fmt, ...)
 	return err_set(err, err->code, "%s: %s", context, err->msg);
 }
 
-bool err_is_retryable(int code)
-{
-	switch (code) {
-	case ERR_UNAVAILABLE:
-	case ERR_UNKNOWN:
-	case -EAGAIN:
-	case -EINTR:
-	case -ETIMEDOUT:
-	case -ECONNREFUSED:
-	case -ECONNRESET:
-	case -ECONNABORTED:
-	case -EHOSTUNREACH:
-	case -ENETUNREACH:
-	case -ENETDOWN:
-	case -EPIPE:
-		return true;
-	default:
-		return false;
-	}
-}
-
 int err_exit_status(int code)
 {
 	switch (code) {

@@ -108,7 +108,7 @@ static enum node_report_state judge(const struct node *node, const struct report
 	if (self && (self->state == NODE_DRAINING || self->state == NODE_DRAINED))
 		return REPORT_DRAINING;
 	if (node->refused || node->missing || node->file.trouble || !report->connected ||
-	    agreement_trouble(agreement))
+	    report->store_refuses || agreement_trouble(agreement))
 		return REPORT_DEGRADED;
 	return REPORT_ACTIVE;
 }
@@ -141,7 +141,8 @@ static void fill_store(struct node *node, struct report *ret)
 	ret->endpoint = status.endpoint;
 	ret->connected = status.connected;
 	ret->revision = status.revision;
-	ret->note = status.connected ? NULL : status.trouble;
+	ret->note = status.connected ? status.refusing : status.trouble;
+	ret->store_refuses = status.refusing;
 	ret->store_version = status.version;
 	ret->clock_ahead_s = status.clock_ahead_s;
 	judge_clock(node, status.clock_ahead_s);

@@ -59,16 +59,28 @@ static void add_node(cJSON *object, const struct report *report, bool live)
 
 static void add_counters(cJSON *object, const struct store_counters *counters)
 {
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+		{ "requests", counters->requests },
+		{ "failures", counters->failures },
+		{ "late", counters->late },
+		{ "broken", counters->broken },
+		{ "server_errors", counters->server_errors },
+		{ "refusals", counters->refusals },
+		{ "unknown", counters->unknown },
+		{ "conflicts", counters->conflicts },
+		{ "watches", counters->watches },
+		{ "watches_lost", counters->watches_lost },
+		{ "gaps", counters->gaps },
+		{ "bytes_sent", counters->bytes_sent },
+		{ "bytes_received", counters->bytes_received },
+	};
 	cJSON *json = cJSON_AddObjectToObject(object, "counters");
 
-	json_add_int(json, "requests", (int64_t)counters->requests);
-	json_add_int(json, "failures", (int64_t)counters->failures);
-	json_add_int(json, "unknown", (int64_t)counters->unknown);
-	json_add_int(json, "conflicts", (int64_t)counters->conflicts);
-	json_add_int(json, "watches", (int64_t)counters->watches);
-	json_add_int(json, "gaps", (int64_t)counters->gaps);
-	json_add_int(json, "bytes_sent", (int64_t)counters->bytes_sent);
-	json_add_int(json, "bytes_received", (int64_t)counters->bytes_received);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		json_add_int(json, rows[i].name, (int64_t)rows[i].value);
 }
 
 static void add_store(cJSON *object, const struct report *report)

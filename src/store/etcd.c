@@ -74,6 +74,7 @@ static void etcd_status(const struct store *store, struct store_status *ret)
 		.revision = watched > etcd->revision ? watched : etcd->revision,
 		.last_contact_ms = etcd->last_contact_ms,
 		.trouble = *etcd->trouble ? etcd->trouble : etcd_watch_trouble(etcd->watch),
+		.refusing = *etcd->refusing ? etcd->refusing : NULL,
 		.version = *etcd->version ? etcd->version : NULL,
 		.counters = etcd->counters,
 		.clock_ahead_s = clock_skew_certain(&etcd->skew),

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cmsnode/base/clock.h"
+#include "cmsnode/base/log.h"
 #include "cmsnode/base/mem.h"
 #include "cmsnode/store/etcd_codec.h"
 
@@ -35,6 +36,16 @@ struct etcd_call {
 };
 
 static void finish_call(struct etcd_store *etcd, struct etcd_call *call, struct store_reply *reply);
+static void count_end(struct store_counters *counters, const struct etcd_transfer_end *end,
+		      enum store_outcome outcome)
+{
+	counters->failures += outcome == STORE_UNKNOWN;
+	counters->late += end->late;
+	counters->broken += !end->delivered && !end->late && !end->too_large;
+	counters->server_errors += end->http_status >= 500;
+	counters->refusals += end->http_status >= 400 && end->http_status < 500;
+}
+
 static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transfer_end *end);
 
 /* ---- calls ------------------------------------------------------------- */
@@ -243,6 +254,27 @@ static void count_reply(struct etcd_store *etcd, const struct store_request *req
 		request->kind == STORE_TXN && reply->outcome == STORE_DONE && !reply->succeeded;
 }
 
+/* Who only reads, and keeps leases alive, would not be told that nothing can be written. */
+static void note_write(struct etcd_store *etcd, const struct store_request *request,
+		       const struct store_reply *reply)
+{
+	const bool was_refusing = *etcd->refusing;
+
+	if (request->kind != STORE_TXN || store_request_is_read_only(request))
+		return;
+	if (reply->outcome == STORE_DONE && reply->succeeded) {
+		etcd->refusing[0] = '\0';
+		if (was_refusing)
+			log_info("etcd", "writes are taken again");
+	} else if (reply->trouble == STORE_TROUBLE_NOSPACE ||
+		   reply->trouble == STORE_TROUBLE_DENIED) {
+		(void)snprintf(etcd->refusing, sizeof(etcd->refusing), "%s", reply->text);
+		if (!was_refusing)
+			log_warning("etcd", "a write is refused: %s, retrying again and again",
+				    reply->text);
+	}
+}
+
 static void note_reply(struct etcd_store *etcd, const struct store_reply *reply)
 {
 	etcd->connected = reply->outcome != STORE_UNKNOWN;
@@ -257,6 +289,7 @@ static void finish_call(struct etcd_store *etcd, struct etcd_call *call, struct 
 {
 	reply->restored = etcd->restored;
 	note_reply(etcd, reply);
+	note_write(etcd, call->request, reply);
 	count_reply(etcd, call->request, reply);
 	/* A probe's answer may have ended the watch, and its owner the store. */
 	if (!etcd->dying)
@@ -348,7 +381,7 @@ static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transf
 		begin_again(etcd, call);
 		return;
 	}
-	etcd->counters.failures += reply.outcome == STORE_UNKNOWN;
+	count_end(&etcd->counters, end, reply.outcome);
 	if (!failed) {
 		praise_endpoint(etcd, transfer);
 	} else {

@@ -83,7 +83,7 @@ static void read_failure(const struct store_request *request, int http_status, c
 	}
 	const struct verdict *verdict = find_verdict(http_status, &error);
 	const char *hint = http_status == 404 && error.code != ETCD_CODE_NOT_FOUND ?
-				   "; is this an etcd 3.4 or newer with its JSON gateway on?" :
+				   "; is this an etcd 3.3 or newer, with its JSON gateway on?" :
 				   "";
 
 	store_reply_fail(ret, verdict->outcome, verdict->trouble, "%s (HTTP %d%s)", error.text,

@@ -28,6 +28,17 @@ static int read_version(const char *text, struct etcd_codec_status *ret)
 	return 0;
 }
 
+/* In "errors", where 3.4 and later tell what is wrong with them. */
+static bool has_no_leader(const struct cJSON *json)
+{
+	const struct cJSON *item;
+
+	cJSON_ArrayForEach(item, json_get_array(json, "errors"))
+		if (cJSON_IsString(item) && strstr(item->valuestring, "no leader"))
+			return true;
+	return false;
+}
+
 int etcd_codec_status(const char *body, size_t len, struct etcd_codec_status *ret)
 {
 	CLEAN(json) struct cJSON *json = json_parse(body, len, NULL);
@@ -38,6 +49,7 @@ int etcd_codec_status(const char *body, size_t len, struct etcd_codec_status *re
 	    etcd_codec_read_header(json, &ret->cluster_id, &ret->revision) < 0 ||
 	    etcd_codec_read_int(json, "raftIndex", &ret->raft_index) < 0)
 		return -EINVAL;
+	ret->no_leader = has_no_leader(json);
 	return 0;
 }
 

@@ -204,6 +204,7 @@ void etcd_endpoint_answered(struct etcd_store *etcd, size_t endpoint)
 	log_info("etcd", "endpoint '%s' answers again", answered->name);
 	answered->failures = 0;
 	answered->error[0] = '\0';
+	etcd_watch_retry(etcd->watch);
 }
 
 bool etcd_endpoints_all_fail(const struct etcd_store *etcd)

@@ -297,6 +297,12 @@ void etcd_watch_probed(struct etcd_watch *watch, const struct etcd_watch_mark *m
 /* More is known of a server, or a token: a watch that is ASKING looks whether it can go on. */
 void etcd_watch_ready(struct etcd_watch *watch);
 
+/* The server could not be asked: a watch that is ASKING for it tries again later. */
+void etcd_watch_not_ready(struct etcd_watch *watch, size_t endpoint, const char *why);
+
+/* Requests are answered again: a watch that waits for a better time need not. */
+void etcd_watch_retry(struct etcd_watch *watch);
+
 /* Requests to that endpoint fail: a stream from it is no longer believed. */
 void etcd_watch_endpoint_failed(struct etcd_watch *watch, size_t endpoint);
 
@@ -325,6 +331,7 @@ struct etcd_store {
 	struct clock_skew skew; /* to the clock of this endpoint: */
 	size_t skew_endpoint;
 	char trouble[256];
+	char refusing[256]; /* as store_status.refusing, "" = it is not */
 	struct store_counters counters;
 };
 

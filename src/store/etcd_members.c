@@ -104,6 +104,7 @@ void etcd_members_init(struct etcd_store *etcd)
 	asking->body = "{}";
 	asking->body_len = 2;
 	asking->resendable = true;
+	asking->kept_only = true; /* behind a new one may be another server, not asked yet */
 	asking->reply.max = ANSWER_MAX_BYTES;
 	asking->on_end = on_told;
 	ev_init(&etcd->members.timer, on_timer);

@@ -35,14 +35,18 @@ static void failed(struct etcd_store *etcd, const struct etcd_transfer *asking, 
 {
 	(late ? etcd_endpoint_late : etcd_endpoint_failed)(etcd, asking->endpoint,
 							   asking->started_ms, text);
+	etcd_watch_not_ready(etcd->watch, asking->endpoint, text);
 	etcd_calls_avoid(etcd, asking->endpoint);
 }
 
-static void known(struct etcd_store *etcd, size_t endpoint)
+/* That it tells of itself is no proof that it works: only a request's answer ends a hold-down. */
+static void known(struct etcd_store *etcd, size_t at)
 {
-	etcd->endpoints.items[endpoint].known = true;
-	etcd->endpoints.items[endpoint].fresh = true;
-	etcd_endpoint_answered(etcd, endpoint);
+	struct etcd_endpoint *endpoint = &etcd->endpoints.items[at];
+
+	endpoint->known = true;
+	endpoint->fresh = true;
+	endpoint->answered = true;
 	etcd_watch_ready(etcd->watch);
 }
 
@@ -77,6 +81,10 @@ static void take_status(struct etcd_store *etcd, size_t at, const struct etcd_co
 		(void)snprintf(text, sizeof(text), "etcd %s is too old, 3.3 or newer is needed",
 			       status->version);
 		failed(etcd, &endpoint->asking, false, text);
+		return;
+	}
+	if (status->no_leader) {
+		failed(etcd, &endpoint->asking, false, "it has no leader");
 		return;
 	}
 	if (!endpoint->suspected && status->raft_index < status->revision) {

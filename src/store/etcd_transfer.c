@@ -66,6 +66,10 @@ static const char *tls_reason(const struct etcd_http *http, const char *detail, 
 		{ "certificate problem", "is --etcd-cacert the CA of etcd's certificate?" },
 		{ "subject name", "the host of the URL must be in etcd's certificate" },
 		{ "verify locations", "see --etcd-cacert" },
+		{ "certificate file",
+		  http->cacert ? "see --etcd-cacert" :
+				 "this machine has no CAs: install ca-certificates, or give "
+				 "--etcd-cacert" },
 	};
 	const char *hint = code == CURLE_SSL_CERTPROBLEM ? "see --etcd-cert and --etcd-key" : "";
 
@@ -153,6 +157,7 @@ static void end_transfer(struct etcd_transfer *transfer, CURLcode code)
 		(void)snprintf(end.text, sizeof(end.text), "%s",
 			       code == CURLE_OK ? "no HTTP answer" :
 						  curl_reason(transfer, code, text, sizeof(text)));
+	transfer->etcd->counters.requests -= end.not_kept; /* it was never sent */
 	if (end.delivered && transfer->kind != ETCD_TRANSFER_WATCH)
 		note_date(transfer);
 	etcd_transfer_stop(transfer);

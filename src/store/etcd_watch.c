@@ -158,6 +158,7 @@ static void lost(struct etcd_watch *watch, const char *why)
 	close_stream(watch);
 	watch->was_lost = true;
 	watch->etcd->counters.failures++;
+	watch->etcd->counters.watches_lost++;
 	(void)snprintf(watch->trouble, sizeof(watch->trouble), "the watch on %s was lost: %s",
 		       etcd_endpoint_name(watch->etcd, watch->avoid), why);
 	const double wait_s = backoff_s(watch);
@@ -703,6 +704,18 @@ void etcd_watch_start(struct etcd_watch *watch, const char *const *keys, size_t 
 	watch->was_lost = false;
 	/* After failures it waits even so: an owner that starts again at once must not spin. */
 	set_state(watch, WATCH_WAITING, backoff_s(watch));
+}
+
+void etcd_watch_not_ready(struct etcd_watch *watch, size_t endpoint, const char *why)
+{
+	if (watch->state == WATCH_ASKING && watch->transfer.endpoint == endpoint)
+		lost(watch, why);
+}
+
+void etcd_watch_retry(struct etcd_watch *watch)
+{
+	if (watch->state == WATCH_WAITING)
+		set_state(watch, WATCH_WAITING, 0.0);
 }
 
 void etcd_watch_endpoint_failed(struct etcd_watch *watch, size_t endpoint)

@@ -36,12 +36,6 @@ const char *unit_state_name(enum unit_state state)
 	return state_names[state];
 }
 
-bool unit_state_has_process(enum unit_state state)
-{
-	return state == UNIT_STARTING || state == UNIT_RUNNING || state == UNIT_UNHEALTHY ||
-	       state == UNIT_STOPPING;
-}
-
 static void act(struct step *step, struct unit_action action)
 {
 	assert(step->actions->len < UNIT_ACTIONS_MAX);

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from fault_scene import RECOVER_S, clock
-from waiting import until
+from waiting import stays, until
 
 pytestmark = pytest.mark.slow
 USER = "cms"
@@ -27,6 +27,7 @@ def test_its_space_is_used_up(new_scene):
     status, output = scene.nodes[0].ctl("config", "set", "--yes", "topology.settle_s=77")
     assert status != 0 and "space" in output, output
     until(RECOVER_S, lambda: says(scene.nodes[0], "space"), "its status says it")
+    stays(12, lambda: says(scene.nodes[0], "space"), "it says so until there is space again")
     scene.expect_same_units()
     # Who is there stays: leases are renewed all the same.
     assert len(scene.keys("/cms/nodes/")) == len(scene.nodes)

@@ -32,10 +32,11 @@ def proxied(cluster):
     proxy = Proxy(host, PROXY_PORT, 2379)
     proxy.start()
 
-    def start():
-        return proxy, cluster.node(host, "proxied", role=None, etcd=proxy.url,
-                                   state_dir=os.path.join(host.directory, "proxied-state"),
-                                   run_dir=os.path.join(host.directory, "proxied-run"))
+    def start(**settings):
+        return proxy, cluster.node(host, "proxied", **{
+            "role": None, "etcd": proxy.url,
+            "state_dir": os.path.join(host.directory, "proxied-state"),
+            "run_dir": os.path.join(host.directory, "proxied-run"), **settings})
     yield start
     proxy.stop()
 
@@ -111,6 +112,20 @@ def test_an_idle_minute_stays_within_the_budget(proxied):
     settled(proxy)
     idle(proxy, node, 60)
     assert proxy.open == CONNECTIONS
+
+
+def test_services_that_cannot_start_do_not_press_etcd(proxied, tmp_path):
+    """What a node runs is told on change; where that never ends, not each change."""
+    proxy, node = proxied(role="core", cms_bin=tmp_path)
+    node.wait_until(40, lambda status: status["config"]["applied"], "joined")
+    until(30, lambda: any(service["restarts"] or service["state"] == "backoff"
+                          for service in node.status()["services"]), "services that fail")
+    stays(10, node.process.is_running, "the first changes are all told")
+    start = wait_for_keepalive(proxy)
+    stays(20, node.process.is_running, "failing services")
+    counted = proxy.count(start, start + 20)
+    counted.pop(MEMBERS, 0)
+    assert counted.total() <= IDLE_MAX_A_MINUTE, counted
 
 
 @pytest.mark.parametrize("ahead_s", [0, 5, -5])

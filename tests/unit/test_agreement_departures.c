@@ -304,8 +304,6 @@ static void one_that_slept_too_long_follows_first_and_then_joins(void **state)
 	const unsigned int applied = world->nodes[1].applied;
 
 	(void)state;
-	CLEAN(str) char *before = slots_text(world_agreed(world, 1), "b");
-
 	vanish(world, 1, true);
 	world_run(world, 20000);
 	world_start(world, world_add(world, "x", "worker:2", 9, false));

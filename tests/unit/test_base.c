@@ -70,28 +70,25 @@ static void err_codes_have_their_meaning(void **state)
 {
 	static const struct {
 		int code;
-		bool retryable;
 		int status;
 	} cases[] = {
-		{ 0, false, 0 },
-		{ ERR_USAGE, false, 2 },
-		{ ERR_CONFIG, false, 3 },
-		{ ERR_IDENTITY, false, 4 },
-		{ ERR_UNAVAILABLE, true, 5 },
-		{ ERR_UNKNOWN, true, 1 },
-		{ ERR_CONFLICT, false, 1 },
-		{ ERR_DENIED, false, 1 },
-		{ -ECONNREFUSED, true, 1 },
-		{ -ETIMEDOUT, true, 1 },
-		{ -EINVAL, false, 1 },
-		{ -ENOSPC, false, 1 },
+		{ 0, 0 },
+		{ ERR_USAGE, 2 },
+		{ ERR_CONFIG, 3 },
+		{ ERR_IDENTITY, 4 },
+		{ ERR_UNAVAILABLE, 5 },
+		{ ERR_UNKNOWN, 1 },
+		{ ERR_CONFLICT, 1 },
+		{ ERR_DENIED, 1 },
+		{ -ECONNREFUSED, 1 },
+		{ -ETIMEDOUT, 1 },
+		{ -EINVAL, 1 },
+		{ -ENOSPC, 1 },
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		assert_int_equal(err_is_retryable(cases[i].code), cases[i].retryable);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
 		assert_int_equal(err_exit_status(cases[i].code), cases[i].status);
-	}
 }
 
 /* ---- mem ---- */

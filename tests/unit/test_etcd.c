@@ -391,7 +391,7 @@ static void test_no_space(void **state)
 	etcd_run();
 	etcd_wait();
 	(void)put(scene, "/t/current", "1");
-	for (int i = 0; i < 20 && scene->reply.outcome == STORE_DONE; i++)
+	for (int i = 0; i < 1000 && scene->reply.outcome == STORE_DONE; i++)
 		(void)ask(scene, put_of("/t/large", value, 0));
 	assert_trouble(&scene->reply, STORE_REFUSED, STORE_TROUBLE_NOSPACE,
 		       "database space exceeded");

@@ -187,7 +187,7 @@ static const struct {
 	{ "keepalive_two_objects_one_body", two_renewals, "done failure, revision 54, ttl 10 2" },
 	{ "raw_error_400", a_read, "refused: etcdserver: key is not provided (HTTP 400)" },
 	{ "raw_404", a_read,
-	  "unknown: Not Found (HTTP 404; is this an etcd 3.4 or newer with its JSON gateway on?)" },
+	  "unknown: Not Found (HTTP 404; is this an etcd 3.3 or newer, with its JSON gateway on?)" },
 	{ "txn_snapshot_read_guess", a_guess,
 	  "done success, revision 7, ttl 0 0; /cms/current=n1_svc_2 at 3;"
 	  " /cms/configs/n1_svc_2/e0=v0 at 5 /cms/configs/n1_svc_2/e1=v1 at 6"

@@ -635,7 +635,7 @@ static void test_errors(void **state)
 		{ 404, ERROR_34("requested lease not found", "5"), STORE_REFUSED,
 		  STORE_TROUBLE_LEASE_GONE, NULL },
 		{ 404, "404 page not found\n", STORE_UNKNOWN, STORE_TROUBLE_OTHER,
-		  "404 page not found (HTTP 404; is this an etcd 3.4 or newer with its JSON gateway on?)" },
+		  "404 page not found (HTTP 404; is this an etcd 3.3 or newer, with its JSON gateway on?)" },
 		{ 405, "Method Not Allowed\n", STORE_UNKNOWN, STORE_TROUBLE_OTHER, NULL },
 		{ 408, ERROR_STREAM("context canceled", "1"), STORE_UNKNOWN, STORE_TROUBLE_OTHER,
 		  NULL },

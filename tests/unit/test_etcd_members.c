@@ -156,6 +156,26 @@ static void test_no_list_is_no_trouble(void **state)
 	pair_fini(&pair);
 }
 
+/* Behind a new connection may be another server: to find that out is for those who use it. */
+static void test_list_makes_no_connection(void **state)
+{
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair);
+	const size_t asked = pair.one->asked;
+
+	connection_close(pair.one->connections[0]);
+	run_for(pair.scene, 50);
+	ev_feed_event(pair.scene->loop, &store_of(&pair)->members.timer, EV_TIMER);
+	run_for(pair.scene, 100);
+	assert_int_equal(pair.one->told, 0);
+	assert_int_equal(ask(pair.scene, read_of("/a", false))->outcome, STORE_DONE);
+	assert_true(pair.one->asked > asked);
+	learn(&pair, pair.one);
+	pair_fini(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -163,6 +183,7 @@ int main(void)
 		cmocka_unit_test(test_who_left_is_left),
 		cmocka_unit_test(test_places_are_used_again),
 		cmocka_unit_test(test_no_list_is_no_trouble),
+		cmocka_unit_test(test_list_makes_no_connection),
 	};
 
 	prepare();

@@ -2,6 +2,8 @@
 /* The etcd backend against scripted answers: what a real etcd does not do on demand. */
 #include "etcd_script.h"
 
+#include "../../src/store/etcd_internal.h"
+
 #define HEADER "\"header\":{\"cluster_id\":\"5\",\"revision\":\"7\"}"
 #define DONE_READ "{" HEADER ",\"succeeded\":true,\"responses\":[{\"response_range\":{}}]}"
 #define DONE_PUT "{" HEADER ",\"succeeded\":true,\"responses\":[{\"response_put\":{}}]}"
@@ -86,6 +88,33 @@ static void test_requests(void **state)
 		server_free(server);
 		scene_free(scene);
 	}
+}
+
+static void test_ends_are_counted_by_kind(void **state)
+{
+	static const struct answer answers[] = {
+		{ ANSWER, 503, "{\"error\":\"etcdserver: no leader\",\"code\":14}" },
+		{ ANSWER, 400, "{\"error\":\"etcdserver: x\",\"code\":3}" },
+		{ CLOSE, 0, NULL },
+	};
+	struct server *server = server_new(answers, ARRAY_LEN(answers));
+	struct scene *scene = scene_new(server->url, NULL);
+	struct store_status status;
+
+	(void)state;
+	server_start(server, scene);
+	for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+		(void)ask(scene, put_of("/a", "1", 0));
+		run_for(scene, 1100); /* the endpoint is held down at first */
+	}
+	scene->store->backend->status(scene->store, &status);
+	assert_int_equal(status.counters.server_errors, 1);
+	assert_int_equal(status.counters.refusals, 1);
+	assert_int_equal(status.counters.broken, 1);
+	assert_int_equal(status.counters.late, 0);
+	assert_int_equal(status.counters.unknown, 2);
+	server_free(server);
+	scene_free(scene);
 }
 
 /*
@@ -333,6 +362,16 @@ static const struct {
 	  NULL,
 	  false,
 	  "POST /v3/kv/txn " },
+	{ "without a leader",
+	  { { ANSWER, 200,
+	      "{\"header\":{\"cluster_id\":\"5\",\"revision\":\"7\"},\"version\":\"3.4.23\","
+	      "\"raftIndex\":\"10\",\"errors\":[\"etcdserver: no leader\"]}" } },
+	  1,
+	  STORE_UNKNOWN,
+	  "it has no leader",
+	  NULL,
+	  false,
+	  "" },
 	{ "in trouble",
 	  { { ANSWER, 503, NO_LEADER } },
 	  1,
@@ -384,6 +423,25 @@ static void test_servers(void **state)
 		server_free(server);
 		scene_free(scene);
 	}
+}
+
+/* It tells who it is and carries nothing out: it is left alone for longer and longer. */
+static void test_talks_but_fails(void **state)
+{
+	static const struct answer answers[] = { { ANSWER, 503, NO_LEADER } };
+	struct server *server = server_new(answers, ARRAY_LEN(answers));
+	struct scene *scene = scene_new(server->url, NULL);
+	const struct etcd_store *etcd = (struct etcd_store *)scene->store;
+
+	(void)state;
+	server_start(server, scene);
+	while (server->requests < 3) {
+		assert_int_equal(ask(scene, put_of("/a", "1", 0))->outcome, STORE_UNKNOWN);
+		run_for(scene, 20);
+	}
+	assert_int_equal(etcd->endpoints.items[0].failures, 3);
+	server_free(server);
+	scene_free(scene);
 }
 
 /* What answers on a new connection may be another server: it is asked before it gets the write. */
@@ -468,6 +526,34 @@ static void test_asked_again_after_a_failure(void **state)
 		run_for(scene, 50);
 	assert_true(scene->reply.restored);
 	assert_int_equal(server->asked, 3);
+	server_free(server);
+	scene_free(scene);
+}
+
+/* Reads that go on do not hide that nothing can be written. */
+static void test_writes_are_refused(void **state)
+{
+	static const struct answer answers[] = {
+		{ ANSWER, 429,
+		  "{\"message\":\"etcdserver: mvcc: database space exceeded\",\"code\":8}" },
+		{ ANSWER, 200, DONE_READ },
+		{ ANSWER, 200, DONE_PUT },
+	};
+	struct server *server = server_new(answers, ARRAY_LEN(answers));
+	struct scene *scene = scene_new(server->url, NULL);
+	struct store_status status;
+
+	(void)state;
+	server_start(server, scene);
+	assert_int_equal(ask(scene, put_of("/a", "1", 0))->trouble, STORE_TROUBLE_NOSPACE);
+	assert_int_equal(ask(scene, read_of("/a", false))->outcome, STORE_DONE);
+	scene->store->backend->status(scene->store, &status);
+	assert_true(status.connected);
+	assert_string_equal(status.refusing,
+			    "etcdserver: mvcc: database space exceeded (HTTP 429)");
+	assert_int_equal(ask(scene, put_of("/a", "1", 0))->outcome, STORE_DONE);
+	scene->store->backend->status(scene->store, &status);
+	assert_null(status.refusing);
 	server_free(server);
 	scene_free(scene);
 }
@@ -935,6 +1021,31 @@ static void test_probe_goes_where_the_watch_is(void **state)
 	scene_free(scene);
 }
 
+/* It never says who it is: the watch goes elsewhere, without any request's help. */
+static void test_watch_of_a_silent_server(void **state)
+{
+	static const struct answer stays[] = { { STREAM, 0,
+						 BOTH_CREATED EVENTS("8", EVENT("8", "OA==")) } };
+	static const struct answer silent[] = { { HOLD, 0, NULL } };
+	struct server *one = server_new(stays, 1);
+	struct server *two = server_new(stays, 1);
+	struct scene *scene = scene_new(one->url, two->url);
+
+	(void)state;
+	((struct etcd_store *)scene->store)->endpoints.current = 0;
+	one->statuses = silent;
+	server_start(one, scene);
+	server_start(two, scene);
+	watch(scene, 7);
+	wait_for_trace(scene, "/t/current=8 ");
+	assert_true(one->asked >= 1);
+	assert_int_equal(one->requests, 0);
+	assert_int_equal(scene->gaps, 0);
+	server_free(one);
+	server_free(two);
+	scene_free(scene);
+}
+
 static void test_freed_inside_a_gap(void **state)
 {
 	static const struct answer answers[] = { { STREAM, 0,
@@ -957,6 +1068,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_ends_are_counted_by_kind),
 		cmocka_unit_test(test_kept_connection_dies),
 		cmocka_unit_test(test_second_endpoint),
 		cmocka_unit_test(test_all_endpoints_down),
@@ -965,6 +1077,8 @@ int main(void)
 		cmocka_unit_test(test_servers),
 		cmocka_unit_test(test_server_that_does_not_tell),
 		cmocka_unit_test(test_asked_again_after_a_failure),
+		cmocka_unit_test(test_writes_are_refused),
+		cmocka_unit_test(test_talks_but_fails),
 		cmocka_unit_test(test_idle_connection_ends),
 		cmocka_unit_test(test_watches),
 		cmocka_unit_test(test_gaps_are_damped),
@@ -975,6 +1089,7 @@ int main(void)
 		cmocka_unit_test(test_quiet),
 		cmocka_unit_test(test_probes),
 		cmocka_unit_test(test_probe_goes_where_the_watch_is),
+		cmocka_unit_test(test_watch_of_a_silent_server),
 		cmocka_unit_test(test_freed_inside_a_gap),
 	};
 

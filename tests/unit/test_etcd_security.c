@@ -138,7 +138,6 @@ static void test_token_expires(void **state)
 	wait_for_trace(scene, "/t/current=1 ");
 	etcd_kill(SIGKILL);
 	etcd_run();
-	/* Another token for the watch, too: this one knows no other. */
 	struct scene *other = scene_with(as_node());
 
 	while (ask(other, put_of("/t/current", "2", 0))->outcome != STORE_DONE)
@@ -215,14 +214,20 @@ static void test_password_is_changed(void **state)
 	struct scene *scene = scene_with(as_node());
 
 	(void)state;
-	(void)put(scene, "/t/current", "0");
+	const int64_t revision = put(scene, "/t/current", "0");
 	CLEAN(str) char *command = xasprintf(
 		"echo secret-3 | etcdctl --endpoints %s --user root:top user passwd node --interactive=false",
 		etcd.url);
 
 	run_program((const char *[]){ "sh", "-c", command, NULL });
 	write_text(secrets.password_file, "secret-3\n");
-	assert_int_equal(ask(scene, put_of("/t/current", "1", 0))->outcome, STORE_DONE);
+	/* The watch is the first to find out that its token is none any more. */
+	watch(scene, revision);
+	etcdctl("put", "/t/current", "1", NULL, NULL);
+	wait_for_trace(scene, "/t/current=1 ");
+	assert_int_equal(scene->gaps, 0);
+	assert_int_equal(ask(scene, put_of("/t/current", "2", 0))->outcome, STORE_DONE);
+	wait_for_trace(scene, "/t/current=2 ");
 	scene_free(scene);
 }
 

@@ -56,12 +56,17 @@ static void status_has_the_agreed_shape(void **state)
 	str_list_add(&roles, "worker:4");
 	const struct store_counters counters = { .requests = 1,
 						 .failures = 2,
-						 .unknown = 3,
-						 .conflicts = 4,
-						 .watches = 5,
-						 .gaps = 6,
-						 .bytes_sent = 7,
-						 .bytes_received = 8 };
+						 .late = 3,
+						 .broken = 4,
+						 .server_errors = 5,
+						 .refusals = 6,
+						 .unknown = 7,
+						 .conflicts = 8,
+						 .watches = 9,
+						 .watches_lost = 10,
+						 .gaps = 11,
+						 .bytes_sent = 12,
+						 .bytes_received = 13 };
 	struct report report = example(&roles, &service);
 
 	report.counters = &counters;
@@ -73,8 +78,9 @@ static void status_has_the_agreed_shape(void **state)
 		"{\"node\":{\"id\":\"i-0a1b\",\"id_source\":\"option\",\"address\":\"10.0.3.17\",\"interface\":\"ens5\","
 		"\"state\":\"active\",\"note\":null,\"roles\":[\"worker:4\"],\"version\":\"0.1.0\",\"pid\":1,\"uptime_s\":12.5},"
 		"\"store\":{\"kind\":\"etcd\",\"endpoint\":\"http://10.0.3.2:2379\",\"connected\":true,\"revision\":123,"
-		"\"last_contact_s\":0.25,\"version\":\"3.4.23\",\"clock_ahead_s\":0,\"counters\":{\"requests\":1,\"failures\":2,\"unknown\":3,"
-		"\"conflicts\":4,\"watches\":5,\"gaps\":6,\"bytes_sent\":7,\"bytes_received\":8}},\"config\":{\"current\":\"configs/g2\",\"applied\":\"configs/g1\",\"format\":\"toml\","
+		"\"last_contact_s\":0.25,\"version\":\"3.4.23\",\"clock_ahead_s\":0,\"counters\":{\"requests\":1,\"failures\":2,"
+		"\"late\":3,\"broken\":4,\"server_errors\":5,\"refusals\":6,\"unknown\":7,"
+		"\"conflicts\":8,\"watches\":9,\"watches_lost\":10,\"gaps\":11,\"bytes_sent\":12,\"bytes_received\":13}},\"config\":{\"current\":\"configs/g2\",\"applied\":\"configs/g1\",\"format\":\"toml\","
 		"\"refused\":null},\"services\":[{\"service\":\"Worker\",\"shard\":0,\"name\":\"worker-0\","
 		"\"address\":\"10.0.3.17:26000\",\"state\":\"running\",\"healthy\":true,\"pid\":4711,\"since\":1795347439.5,"
 		"\"restarts\":0,\"last_exit\":null,\"generation\":\"g1\",\"note\":null}]}");

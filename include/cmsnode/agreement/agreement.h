@@ -193,7 +193,4 @@ bool agreement_is_member(const struct agreement *agreement);
 const char *agreement_trouble(const struct agreement *agreement);
 bool agreement_is_held(const struct agreement *agreement);
 
-/* The cluster that answered last, 0 = none yet: etcd's own id of itself. */
-uint64_t agreement_cluster_id(const struct agreement *agreement);
-
 #endif

@@ -44,9 +44,6 @@ int err_errno(struct err *err, int negative_errno, const char *fmt, ...)
 int err_wrap(struct err *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* The only judge of "will trying again help": network and store troubles. */
-bool err_is_retryable(int code);
-
 /* Exit status of a program that ends because of `code` (interface contract). */
 int err_exit_status(int code);
 

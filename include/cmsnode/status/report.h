@@ -53,6 +53,7 @@ struct report {
 
 	const char *store_kind, *endpoint;
 	bool connected;
+	const char *store_refuses;	/* writes: what it says; NULL = it takes them */
 	int64_t revision;
 	double last_contact_s;		/* < 0: never */
 	const char *store_version;	/* NULL = not known */

@@ -50,6 +50,7 @@ struct etcd_codec_status { /* of one server */
 	uint64_t cluster_id;
 	int64_t revision; /* what it has applied */
 	int64_t raft_index; /* how long its log is */
+	bool no_leader; /* it is cut off, or none is elected yet */
 };
 
 /* The answer to POST /maintenance/status with "{}". 0, or -EINVAL if it is not one. */

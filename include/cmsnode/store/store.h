@@ -217,10 +217,15 @@ struct store_watch_report {
 
 struct store_counters {	/* since the start */
 	uint64_t requests;	/* HTTP requests, watches included */
-	uint64_t failures;	/* that ended without a usable answer */
+	uint64_t failures;	/* that ended without a usable answer, lost watches included */
+	uint64_t late;		/* no answer in time */
+	uint64_t broken;	/* no connection, or it broke */
+	uint64_t server_errors;	/* HTTP 5xx: no leader, timed out in the cluster */
+	uint64_t refusals;	/* HTTP 4xx: users, space, what the store never takes */
 	uint64_t unknown;	/* writes whose outcome was not known */
 	uint64_t conflicts;	/* transactions whose compares did not hold */
 	uint64_t watches;	/* streams opened */
+	uint64_t watches_lost;	/* and taken up again */
 	uint64_t gaps;
 	uint64_t bytes_sent, bytes_received;	/* bodies */
 };
@@ -232,6 +237,11 @@ struct store_status {		/* for `status` */
 	int64_t revision;	/* last seen */
 	int64_t last_contact_ms;	/* clock_now_ms() of the last answer, 0 = never */
 	const char *trouble;	/* a sentence, or NULL */
+	/*
+	 * a write was refused, for want of space or of permission, and none was made since:
+	 * what was said; else NULL
+	 */
+	const char *refusing;
 	const char *version;	/* of the server, NULL = not known (yet) */
 	struct store_counters counters;
 	/* of this machine, to the store's, for certain; negative: behind; 0: nothing is certain */

@@ -116,7 +116,4 @@ void unit_init(struct unit *unit, bool has_rpc, int64_t grace_ms, int64_t now_ms
 void unit_step(struct unit *unit, enum unit_event event, int64_t now_ms, uint32_t random,
 	       struct unit_actions *ret);
 
-/* Whether a process may exist in this state. */
-bool unit_state_has_process(enum unit_state state);
-
 #endif
