@@ -186,6 +186,9 @@ static void on_edit(struct agreement *a, const struct agreement_input *in)
 
 static void on_registration(struct agreement *a, const struct agreement_input *in)
 {
+	/* The network may change without anything that we told of it. */
+	if (a->registered && registration_same_offer(&a->self, in->registration))
+		return;
 	/* What is being offered changes; what was applied is ours to say. */
 	const int64_t epoch = a->self.applied_epoch, sequence = a->self.applied_sequence;
 	char *digest = steal(a->self.applied_digest);

@@ -432,6 +432,11 @@ static void a_changed_address_moves_the_claim(void **state)
 
 	assert_non_null(strstr(text, "[\"10.0.0.99\",26000]"));
 	assert_all_agree(world);
+	/* The same once more is no news. */
+	const unsigned int requests = world->nodes[1].requests;
+
+	world_step(world, 1, &input);
+	assert_int_equal(world->nodes[1].requests, requests);
 	registration_fini(&moved);
 	world_free(world);
 }
