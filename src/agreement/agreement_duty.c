@@ -113,9 +113,9 @@ void agreement_find_rank(struct agreement *a, int64_t revision)
 	const int before = a->duty.rank;
 
 	a->duty.rank = rank_of(a);
+	a->duty.look_again_ms = a->now_ms + LOOK_AGAIN_MS;
 	if (a->duty.rank < 0) {
 		agreement_end_duty(a);
-		a->duty.look_again_ms = a->now_ms + LOOK_AGAIN_MS;
 	} else if (before < 0) {
 		/* what happened before we came may wait still */
 		agreement_note_departure(a, revision);

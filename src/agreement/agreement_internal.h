@@ -84,7 +84,7 @@ struct agreement_duty {
 	int64_t hold_ends_ms; /* of departures that were not folded */
 	int64_t departures_since_ms; /* the first of them */
 	int64_t departures_revision; /* the last of them; folded up to there: none waits */
-	int64_t look_again_ms; /* we were not one of the three: not asked again before */
+	int64_t look_again_ms; /* for the rank was looked; not again before */
 	int64_t contact_since_ms; /* the store answers steadily since; -1 = it does not */
 	int64_t missing_since_ms; /* most of the cluster is missing since; -1 = it is not */
 };

@@ -232,7 +232,8 @@ static int import_slots(const struct importing *importing)
 int alter_import(const struct generation *generation, const struct value *document,
 		 const struct alter_import_settings *settings, struct edits *ret, struct err *err)
 {
-	CLEAN(value) struct value *rendered = generation_render(generation);
+	const struct render_settings as = { .zone = settings->zone };
+	CLEAN(value) struct value *rendered = generation_render_as(generation, &as);
 	const struct importing importing = { generation, settings, document, rendered, ret, err };
 
 	import_tables(&importing);
@@ -294,8 +295,9 @@ void alter_roll_back(const struct generation *generation, const struct generatio
 		CLEAN(str) char *path = xasprintf("topology.%s", policy->table.members[i].key);
 		CLEAN(value) struct value *old = alter_value(generation, path);
 
-		/* Whether it is frozen is of now: thawing is a change of its own. */
-		if (!str_eq(path, "topology.frozen") && !same(old, policy->table.members[i].value))
+		/* These are of now: thawing is a change of its own, and so are names on or off. */
+		if (!str_eq(path, "topology.frozen") && !str_eq(path, "topology.names") &&
+		    !same(old, policy->table.members[i].value))
 			edits_add(ret, path, old, policy->table.members[i].value);
 	}
 	for (int s = 0; s < CATALOGUE_COUNT; s++)

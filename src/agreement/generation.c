@@ -135,7 +135,8 @@ static bool policy_equal(const struct policy *a, const struct policy *b)
 	return a->worker_pool == b->worker_pool && a->ranking_pool == b->ranking_pool &&
 	       a->resource_pool == b->resource_pool && a->settle_s == b->settle_s &&
 	       a->settle_max_s == b->settle_max_s && a->rejoin_window_s == b->rejoin_window_s &&
-	       a->restart_at_once == b->restart_at_once && a->frozen == b->frozen;
+	       a->restart_at_once == b->restart_at_once && a->frozen == b->frozen &&
+	       a->names == b->names;
 }
 
 /* Both are sorted: the next one from *at on that was refused, or NULL. */
@@ -295,6 +296,19 @@ static const struct {
 #undef NUMBER
 };
 
+static const struct {
+	const char *name;
+	size_t offset;
+} policy_switches[] = {
+	{ "frozen", offsetof(struct policy, frozen) },
+	{ "names", offsetof(struct policy, names) },
+};
+
+static bool *policy_switch(const struct policy *policy, size_t i)
+{
+	return (bool *)((char *)policy + policy_switches[i].offset);
+}
+
 static int64_t *policy_number(const struct policy *policy, size_t i)
 {
 	return (int64_t *)((char *)policy + policy_numbers[i].offset);
@@ -309,10 +323,12 @@ void policy_init(struct policy *policy)
 
 int policy_set(struct policy *policy, const char *name, const struct value *value, struct err *err)
 {
-	if (strcmp(name, "frozen") == 0) {
+	for (size_t i = 0; i < ARRAY_LEN(policy_switches); i++) {
+		if (strcmp(name, policy_switches[i].name) != 0)
+			continue;
 		if (value->type != VALUE_BOOL)
-			return err_set(err, -EINVAL, "topology.frozen: true or false is wanted");
-		policy->frozen = value->boolean;
+			return err_set(err, -EINVAL, "topology.%s: true or false is wanted", name);
+		*policy_switch(policy, i) = value->boolean;
 		return 0;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(policy_numbers); i++) {
@@ -336,7 +352,9 @@ struct value *policy_to_value(const struct policy *policy)
 
 	for (size_t i = 0; i < ARRAY_LEN(policy_numbers); i++)
 		value_set(table, policy_numbers[i].name, value_new_int(*policy_number(policy, i)));
-	value_set(table, "frozen", value_new_bool(policy->frozen));
+	for (size_t i = 0; i < ARRAY_LEN(policy_switches); i++)
+		value_set(table, policy_switches[i].name,
+			  value_new_bool(*policy_switch(policy, i)));
 	return table;
 }
 

@@ -110,6 +110,7 @@ struct cause {
 	int self;
 	size_t shard;
 	bool self_concerned;
+	bool can_wait; /* for whoever else it concerns */
 };
 
 struct impact {
@@ -182,6 +183,8 @@ static void entry_causes(struct impact *impact, int index, size_t k, const struc
 		.self = index,
 		.shard = k,
 		.self_concerned = !old || (new && row->self_on_address_change),
+		/* Nobody's work rests on one shard of these. */
+		.can_wait = index == CATALOGUE_WORKER || index == CATALOGUE_RESOURCE_SERVICE,
 	};
 
 	/* Peers dial shard 0 of these only. */
@@ -305,4 +308,21 @@ bool impact_restarts(const struct impact *impact, const char *service, int shard
 	if (ret_why)
 		*ret_why = cause ? xstrdup(cause->reason) : NULL;
 	return cause;
+}
+
+bool impact_can_wait(const struct impact *impact, const char *service, int shard)
+{
+	const int index = catalogue_index_of(service);
+	bool restarts = false;
+
+	for (size_t i = 0; index >= 0 && shard >= 0 && i < impact->len; i++) {
+		const struct cause *cause = &impact->causes[i];
+
+		if (!concerns(cause, index, (size_t)shard))
+			continue;
+		if (!cause->can_wait || (cause->self == index && cause->shard == (size_t)shard))
+			return false;
+		restarts = true;
+	}
+	return restarts;
 }

@@ -140,8 +140,10 @@ static int import_main(const struct node *node, const struct generation *generat
 		       const char *text, struct edits *edits, struct findings *findings,
 		       struct err *err)
 {
-	const struct alter_import_settings settings = { .keep_loopback =
-								node->options->standalone };
+	const struct alter_import_settings settings = {
+		.keep_loopback = node->options->standalone,
+		.zone = generation->policy.names ? node->options->zone : NULL,
+	};
 	CLEAN(value) struct value *document = NULL;
 	enum cms_format format;
 
@@ -186,7 +188,8 @@ static void add_outlook(cJSON *json, const struct node *node, const struct gener
 						   .registrations = registrations,
 						   .hosts = resolver_answers(node->resolver),
 						   .standalone = node->options->standalone,
-						   .at_once = at_once };
+						   .at_once = at_once,
+						   .zone = node_names_zone(node, altered) };
 	CLEAN(outlook) struct outlook outlook = { 0 };
 
 	outlook_make(&question, &outlook);

@@ -20,6 +20,7 @@
 #include "cmsnode/config/toml.h"
 #include "cmsnode/daemon/node.h"
 #include "cmsnode/daemon/options.h"
+#include "cmsnode/topology/names_proof.h"
 #include "config.h"
 
 #define DEFAULT_CONFIG "/etc/cmsnoded.toml"
@@ -110,7 +111,10 @@ int main(int argc, char *argv[])
 	struct options options = { 0 };
 	struct err err = { 0 };
 	enum log_level level = LOG_LEVEL_INFO;
+	const int proof = names_proof_main(argc, argv);
 
+	if (proof >= 0)
+		return proof;
 	json_init();
 	(void)signal(SIGPIPE, SIG_IGN);
 	const int r = read_options(argc, argv, &options, &err);

@@ -41,7 +41,7 @@
 #include "cmsnode/store/store.h"
 #include "cmsnode/supervision/reaper.h"
 #include "cmsnode/supervision/supervisor.h"
-#include "cmsnode/topology/plan.h"
+#include "cmsnode/topology/names_proof.h"
 #include "cmsnode/topology/resolver.h"
 #include "config.h"
 #include "node_internal.h"
@@ -591,7 +591,7 @@ static bool is_unit(void *ctx, pid_t pid)
 		if (unit.pid == pid)
 			return true;
 	}
-	return false;
+	return node->names.proof && pid == names_proof_pid(node->names.proof);
 }
 
 /* ---- construction -------------------------------------------------------- */
@@ -843,6 +843,7 @@ void node_free(struct node *node)
 	for (size_t i = 0; i < node->rendered_len; i++) {
 		free(node->rendered[i].generation);
 		value_free(node->rendered[i].document);
+		free(node->rendered[i].address);
 	}
 	free(node->rendered);
 	derivation_fini(&node->derivation);
@@ -858,6 +859,8 @@ void node_free(struct node *node)
 	free(node->missing);
 	free(node->clock_note);
 	node_file_end(node);
+	ev_timer_stop(node->loop, &node->crowd_timer);
+	node_names_end(node);
 	free(node->cms_bin);
 	free(node);
 }

@@ -13,6 +13,7 @@
 
 #include "cmsnode/agreement/agreement.h"
 #include "cmsnode/agreement/agreement_driver.h"
+#include "cmsnode/base/clock.h"
 #include "cmsnode/base/err.h"
 #include "cmsnode/base/log.h"
 #include "cmsnode/base/mem.h"
@@ -71,6 +72,7 @@ static void sweep_rendered(struct node *node)
 		} else {
 			free(node->rendered[i].generation);
 			value_free(node->rendered[i].document);
+			free(node->rendered[i].address);
 		}
 	}
 	node->rendered_len = kept;
@@ -92,13 +94,23 @@ static int check_document(const struct value *document, enum cms_format format, 
 	return 0;
 }
 
+/* Checker asks each entry again and again, so its file has only who is there. */
+static const char *checker_file(enum cms_format format)
+{
+	return format == CMS_FORMAT_JSON ? "cms.checker.conf" : "cms.checker.toml";
+}
+
 static int write_files(struct node *node, const struct generation *generation,
 		       const struct value *document, struct err *err)
 {
+	const struct render_settings settings = { node_names_zone(node, generation), true };
+	CLEAN(value) struct value *checkers = generation_render_as(generation, &settings);
+	CLEAN(str) char *checker = cms_file_write(checkers, node->format);
 	CLEAN(str) char *text = cms_file_write(document, node->format);
 	CLEAN(str)
 	char *ranking = ranking_file_write(value_get(document, "ranking"), node->format);
 	const struct rendered_file files[] = { { cms_format_file(node->format), text },
+					       { checker_file(node->format), checker },
 					       { ranking_file_name(node->format), ranking } };
 	const gid_t gid = node->user.drop ? node->user.gid : (gid_t)-1;
 
@@ -163,10 +175,18 @@ static void tell_losses(struct node *node, const struct generation *generation,
 			    findings.items[i].text);
 }
 
+static char *own_address(const struct node *node, const struct generation *generation)
+{
+	const struct generation_node *self = generation_node_find(generation, node->self.id);
+
+	return self ? xstrdup(self->address) : NULL;
+}
+
 void node_apply(struct node *node)
 {
 	const struct generation *generation = node_agreed(node);
-	CLEAN(value) struct value *document = generation_render(generation);
+	const struct render_settings settings = { node_names_zone(node, generation), false };
+	CLEAN(value) struct value *document = generation_render_as(generation, &settings);
 	struct err err = { 0 };
 
 	node->format = format_here(node, generation);
@@ -185,9 +205,13 @@ void node_apply(struct node *node)
 			node_settle(node, APPLY_AGAIN_S);
 		return;
 	}
+	/* Comes back here, perhaps with addresses. */
+	if (!node_names_ready(node, generation))
+		return;
 	GROW(node->rendered, node->rendered_len, node->rendered_cap);
 	node->rendered[node->rendered_len++] =
-		(struct rendered){ xstrdup(generation->name), steal(document) };
+		(struct rendered){ xstrdup(generation->name), steal(document),
+				   own_address(node, generation) };
 	log_info("config", "following %s (sequence %" PRId64 ", by %s: %s)", generation->name,
 		 generation->sequence, generation->meta.author, generation->meta.reason);
 	node_derive(node);
@@ -210,6 +234,55 @@ static struct unit_spec *find_spec(struct plan *plan, const struct unit_status *
 	return NULL;
 }
 
+/* A name that stays hides from the comparison that the unit listens where nobody is any more. */
+static bool has_moved(const struct node *node, const struct unit_status *unit,
+		      const struct rendered *started, const struct rendered *newest)
+{
+	if (str_eq(started->address, newest->address))
+		return false;
+	for (size_t i = 0; i < node->derivation.len; i++) {
+		const struct derived_slot *slot = &node->derivation.items[i];
+
+		if (slot->shard == unit->shard && str_eq(slot->service, unit->service))
+			return slot->node && catalogue_find(slot->service)->listed;
+	}
+	return false;
+}
+
+/* Machines come in crowds: who restarts only to learn of them does it once for all. */
+static bool waits_for_crowd(struct node *node, const struct impact *impact,
+			    const struct unit_status *unit, bool *ret_crowd)
+{
+	const struct generation *generation = node_agreed(node);
+	const int64_t now_ms = clock_now_ms();
+
+	if (!impact_can_wait(impact, unit->service, unit->shard))
+		return false;
+	*ret_crowd = true;
+	settle_note(&node->crowd, generation->sequence, now_ms);
+	return now_ms < settle_due_ms(&node->crowd, &generation->policy);
+}
+
+static void on_crowd_timer(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)revents;
+	ev_timer_stop(loop, w);
+	node_derive(w->data);
+}
+
+static void arm_crowd_timer(struct node *node)
+{
+	const int64_t due_ms = settle_due_ms(&node->crowd, &node_agreed(node)->policy);
+	const int64_t wait_ms = due_ms == INT64_MAX ? 0 : due_ms - clock_now_ms();
+
+	ev_timer_stop(node->loop, &node->crowd_timer);
+	if (wait_ms <= 0)
+		return;
+	ev_timer_init(&node->crowd_timer, on_crowd_timer, (double)wait_ms / 1000.0, 0.0);
+	node->crowd_timer.data = node;
+	ev_timer_start(node->loop, &node->crowd_timer);
+}
+
 /*
  * A unit that runs with an older generation restarts only if CMS's reading habits say that it
  * matters.
@@ -219,6 +292,7 @@ static void mark_restarts(struct node *node, struct plan *plan)
 	const struct rendered *newest = newest_rendered(node);
 	const struct rendered *compared = NULL; /* most units run with the same one */
 	CLEAN(impact) struct impact *impact = NULL;
+	bool crowd = false;
 
 	node_pacing_begin(node);
 	for (size_t i = 0; i < supervisor_count(node->supervisor); i++) {
@@ -236,8 +310,11 @@ static void mark_restarts(struct node *node, struct plan *plan)
 			impact = impact_new(node->format, started->document, newest->document);
 			compared = started;
 		}
-		if (!impact_restarts(impact, unit.service, unit.shard, &why) ||
-		    !node_pacing_allows(node, &unit))
+		if (has_moved(node, &unit, started, newest))
+			why = xstrdup("its address changed");
+		else if (!impact_restarts(impact, unit.service, unit.shard, &why) ||
+			 waits_for_crowd(node, impact, &unit, &crowd) ||
+			 !node_pacing_allows(node, &unit))
 			continue;
 		spec->must_restart = true;
 		/* One that is being stopped for this already was told of before. */
@@ -246,6 +323,9 @@ static void mark_restarts(struct node *node, struct plan *plan)
 				 why ? why : "changed");
 	}
 	node_pacing_end(node);
+	if (!crowd)
+		settle_end(&node->crowd);
+	arm_crowd_timer(node);
 }
 
 void node_derive(struct node *node)
@@ -271,6 +351,8 @@ void node_derive(struct node *node)
 	node_look_for_programs(node);
 	CLEAN(str) char *path = rendered_files_path(node->files_dir, newest->generation,
 						    cms_format_file(node->format));
+	CLEAN(str) char *checker = rendered_files_path(node->files_dir, newest->generation,
+						       checker_file(node->format));
 	CLEAN(str) char *ranking = rendered_files_path(node->files_dir, newest->generation,
 						       ranking_file_name(node->format));
 	const struct plan_settings settings = { .cms_bin = node->cms_bin,
@@ -278,6 +360,7 @@ void node_derive(struct node *node)
 						.generation = newest->generation,
 						.config_path = path,
 						.ranking_path = ranking,
+						.checker_path = checker,
 						.home = node->user.home,
 						.user = node->user.name,
 						.env = &node->options->env };

@@ -18,12 +18,15 @@
 #include "cmsnode/status/report.h"
 #include "cmsnode/store/store.h"
 #include "cmsnode/topology/derive.h"
+#include "cmsnode/topology/settle.h"
 
 struct agreement_driver;
 struct cJSON;
 struct control_request;
 struct control_socket;
 struct err;
+struct hosts_file;
+struct names_proof;
 struct netlink;
 struct node_socket;
 struct options;
@@ -41,6 +44,7 @@ struct unit_status;
 struct rendered {
 	char *generation;
 	struct value *document;
+	char *address; /* of this node in it: what its names stood for here; NULL = none */
 };
 
 /* A change that was shown to somebody, who may want it. */
@@ -74,6 +78,21 @@ struct operators_file {
 	ev_io io;
 	ev_timer quiet;
 	char *trouble; /* why the last change was not taken in; NULL = it was */
+};
+
+/* node_names.c: names instead of addresses on this node. */
+struct node_names {
+	struct hosts_file *file; /* NULL = nothing was written yet */
+	struct names_proof *proof;
+	enum {
+		NODE_NAMES_UNPROVEN,
+		NODE_NAMES_PROVING,
+		NODE_NAMES_ON,
+		NODE_NAMES_REFUSED,
+	} state;
+	bool waits; /* a generation waits for the file */
+	bool clashes_told;
+	char *trouble; /* NULL = none */
 };
 
 struct node {
@@ -122,6 +141,9 @@ struct node {
 	struct derivation derivation;
 	struct supervisor *supervisor;
 	struct pacing pacing;
+	struct node_names names;
+	struct settle crowd; /* restarts that wait for more machines to come */
+	ev_timer crowd_timer;
 	struct rpc_server *rpc_server; /* ResourceService's port; NULL = none or not bound */
 	char *rpc_address; /* "host:port" that it is bound to, or shall be */
 	char *rpc_trouble;
@@ -238,6 +260,15 @@ void node_pacing_look(struct node *node); /* some unit's state has changed */
 
 /* Are the programs there that shall run here? */
 void node_look_for_programs(struct node *node);
+
+/* node_names.c: the zone if this node gives CMS names, else NULL (addresses). */
+const char *node_names_zone(const struct node *node, const struct generation *generation);
+/*
+ * Does every name of the generation resolve here (or are there none)? False: node_apply() is called
+ * again once it is so, or once names are given up.
+ */
+bool node_names_ready(struct node *node, const struct generation *generation);
+void node_names_end(struct node *node);
 
 /* node_file.c, in standalone only. */
 void node_file_watch(struct node *node);

@@ -147,7 +147,7 @@ static void fill_store(struct node *node, struct report *ret)
 	ret->clock_ahead_s = status.clock_ahead_s;
 	judge_clock(node, status.clock_ahead_s);
 	if (!ret->note)
-		ret->note = node->clock_note;
+		ret->note = node->names.trouble ? node->names.trouble : node->clock_note;
 	node->counters = status.counters;
 	if (!node->options->standalone)
 		ret->counters = &node->counters;

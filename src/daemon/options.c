@@ -22,6 +22,7 @@
 #include "cmsnode/config/document.h"
 #include "cmsnode/identity/identity.h"
 #include "cmsnode/topology/catalogue.h"
+#include "cmsnode/topology/names.h"
 
 #define TEXT_MAX 4096 /* bytes of one value */
 #define LIST_MAX 256 /* values of one repeatable option */
@@ -39,7 +40,6 @@ enum kind {
 	KIND_CHECK, /* enum options_action */
 	KIND_HELP, /* arguments only, as is --version */
 	KIND_VERSION,
-	KIND_NAMES, /* "off", and nothing to store */
 	KIND_LATER, /* known, but not in this version */
 };
 
@@ -150,10 +150,12 @@ static int check_names(const char *text, struct err *err)
 {
 	static const char *const words[] = { "on", "off" };
 
-	if (strcmp(text, "on") == 0)
-		return err_set(err, ERR_USAGE,
-			       "'on' is not in this version, which renders addresses: write off");
 	return check_one_of(text, words, ARRAY_LEN(words), err);
+}
+
+static int check_zone(const char *text, struct err *err)
+{
+	return names_check_zone(text, err);
 }
 
 static int check_env(const char *text, struct err *err)
@@ -225,8 +227,12 @@ static const struct option table[] = {
 	  "an address, an interface name, a CIDR, or reach:HOST; else chosen by evidence" },
 	{ "address-settle", KIND_SECONDS, MEMBER(address_settle_s), "S", "5", NULL,
 	  "quiet time before a changed network is acted on" },
-	{ "names", KIND_NAMES, 0, "off", NULL, check_names,
-	  "only off in this version: addresses are rendered" },
+	{ "names", KIND_TEXT, MEMBER(names), "on|off", "off", check_names,
+	  "give CMS stable names of slots, kept in the hosts file, instead of addresses" },
+	{ "zone", KIND_TEXT, MEMBER(zone), "NAME", NAMES_ZONE_DEFAULT, check_zone,
+	  "the names' domain" },
+	{ "hosts-file", KIND_TEXT, MEMBER(hosts_file), "FILE", "/etc/hosts", NULL,
+	  "where the names are kept; what the services' resolver reads" },
 	{ "state-dir", KIND_TEXT, MEMBER(state_dir), "DIR", "/var/lib/cmsnoded", NULL,
 	  "identity and configurations are kept here" },
 	{ "run-dir", KIND_TEXT, MEMBER(run_dir), "DIR", "/run/cmsnoded", NULL,
@@ -252,8 +258,6 @@ static const struct option table[] = {
 	{ "help", KIND_HELP, MEMBER(action), NULL, NULL, NULL, "print this text" },
 	{ "version", KIND_VERSION, MEMBER(action), NULL, NULL, NULL, "print the version" },
 
-	LATER("zone"),
-	LATER("hosts-file"),
 	LATER("limit-nofile"),
 	LATER("umask"),
 	LATER("start-parallel"),
@@ -473,8 +477,6 @@ static int store_text(struct reader *reader, const struct option *option, const 
 	if (r < 0)
 		return r;
 	(void)replaces(reader, option);
-	if (option->kind == KIND_NAMES)
-		return 0;
 	char **member = member_of(&reader->options, option);
 
 	free(*member);
@@ -537,7 +539,6 @@ static int store(struct reader *reader, const struct option *option, const char 
 {
 	switch (option->kind) {
 	case KIND_TEXT:
-	case KIND_NAMES:
 		return store_text(reader, option, text, err);
 	case KIND_LIST:
 	case KIND_LIST_WHOLE:
@@ -618,6 +619,11 @@ static int next_argument(struct arguments *arguments, const struct option **ret,
 		return r;
 	*ret = option;
 	return 1;
+}
+
+bool options_have_names(const struct options *options)
+{
+	return str_eq(options->names, "on");
 }
 
 int options_look_ahead(int argc, char *const argv[], enum options_action *ret, struct err *err)
@@ -765,8 +771,7 @@ static int store_value(struct reader *reader, const struct option *option,
 {
 	switch (option->kind) {
 	case KIND_TEXT:
-	case KIND_NAMES:
-		if (option->offset == MEMBER(config) && option->kind == KIND_TEXT)
+		if (option->offset == MEMBER(config))
 			return err_set(err, ERR_USAGE, "a settings file cannot name another one");
 		return store_text_value(reader, option, value, err);
 	case KIND_LIST:
@@ -978,7 +983,6 @@ void options_fini(struct options *options)
 		case KIND_CHECK:
 		case KIND_HELP:
 		case KIND_VERSION:
-		case KIND_NAMES:
 		case KIND_LATER:
 			break;
 		}

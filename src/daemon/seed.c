@@ -174,6 +174,7 @@ int seed_read(const struct options *options, struct generation **ret, struct err
 		value_set_path(document, "contest_web_server.listen_port",
 			       value_new_string("auto"));
 	}
+	generation->policy.names = options_have_names(options) && !options->standalone;
 	value_free(generation->cms);
 	generation->cms = steal(document);
 	*ret = steal(generation);

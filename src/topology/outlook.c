@@ -422,9 +422,10 @@ void outlook_make(const struct outlook_question *question, struct outlook *ret)
 {
 	struct outlook_work work = { .question = question };
 	const struct generation *before = question->old;
+	const struct render_settings as = { .zone = question->zone };
 	CLEAN(value)
-	struct value *old = before ? generation_render(before) : value_new_table();
-	CLEAN(value) struct value *new = generation_render(question->new);
+	struct value *old = before ? generation_render_as(before, &as) : value_new_table();
+	CLEAN(value) struct value *new = generation_render_as(question->new, &as);
 
 	outlook_fini(ret);
 	collect_claims(&work);

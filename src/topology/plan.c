@@ -62,7 +62,7 @@ static const char *const *make_argv(const struct derived_slot *slot,
 
 /* Nothing of the daemon's own environment reaches a service. */
 static const char *const *make_env(const struct derived_slot *slot,
-				    const struct plan_settings *settings)
+				   const struct plan_settings *settings)
 {
 	struct str_list env = { 0 };
 
@@ -91,6 +91,8 @@ static const char *const *make_env(const struct derived_slot *slot,
 	}
 	if (is_ranking(slot))
 		str_list_take(&env, xasprintf("CMS_RANKING_CONFIG=%s", settings->ranking_path));
+	else if (str_eq(slot->service, catalogue_at(CATALOGUE_CHECKER)->name))
+		str_list_take(&env, xasprintf("CMS_CONFIG=%s", settings->checker_path));
 	else
 		str_list_take(&env, xasprintf("CMS_CONFIG=%s", settings->config_path));
 	return to_vector(&env);

@@ -196,9 +196,12 @@ def test_a_new_address_is_followed_under_the_same_identity(two):
     until(30, lambda: workers_connected(a) == 2, "EvaluationService connected to both")
     assert b.process.pid == incarnation and b.status()["node"]["id"] == "b"
     assert set(seen_by(a)) == {"a", "b"}
-    # Those that moved, and those that had the old address in their hands.
-    assert {key for key, pid in all_pids(two).items() if pid != before[key]} == \
-        {("b", "Worker,0"), ("b", "Worker,1"), ("a", "EvaluationService,0"), ("a", "AdminWebServer,0")}
+    # Those that moved, and, a little later, those that had the old address in their hands.
+    until(30, lambda: {key for key, pid in all_pids(two).items() if pid != before[key]} ==
+          {("b", "Worker,0"), ("b", "Worker,1"), ("a", "EvaluationService,0"),
+           ("a", "AdminWebServer,0")}, "only these restarted")
+    two.wait_until_well(40)
+    until(30, lambda: workers_connected(a) == 2, "EvaluationService connected to both")
     for entry in b.status()["services"]:
         assert rpc.call(a.host, entry["address"], "echo", string=coord(entry)) == coord(entry)
 

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from network import ip
 from proxy import Proxy, Requests
 from waiting import stays, until
 
@@ -17,6 +18,7 @@ JOIN_MAX = 12
 IDLE_MAX_A_MINUTE = 24
 CONNECTIONS = 2             # the watch, and one for requests
 MEMBERS = "/v3/cluster/member/list"
+QUIET_S = 4                 # longer than a join waits for others
 KEEPALIVE = "/v3/lease/keepalive"
 
 
@@ -25,6 +27,8 @@ def proxied(cluster):
     """A function: (proxy, node), the node reaches etcd through the proxy only."""
     host = cluster.host("a")
     cluster.start_etcd(host, loopback=True)
+    # An address that only becomes one now would be registered in a second transaction.
+    until(20, lambda: "tentative" not in ip("-n", host.namespace, "addr"), "all addresses in use")
     proxy = Proxy(host, PROXY_PORT, 2379)
     proxy.start()
 
@@ -40,6 +44,13 @@ def proxied(cluster):
 def joined(node):
     return node.wait_until(40, lambda status: status["node"]["state"] == "active" and
                            status["config"]["applied"], "joined")
+
+
+def settled(proxy):
+    """Its registration was considered, its status written: only the lease is renewed."""
+    def quiet():
+        return set(proxy.count(time.monotonic() - QUIET_S)) <= {KEEPALIVE}
+    until(30, quiet, "no more requests of the join")
 
 
 def wait_for_keepalive(proxy):
@@ -58,7 +69,8 @@ def idle(proxy, node, seconds):
     assert counted[KEEPALIVE] >= int(seconds / 4), f"the lease is renewed: {counted}"
     # Once in five minutes, so it may fall into any window, but into no minute twice.
     assert counted.pop(MEMBERS, 0) <= 1
-    most = IDLE_MAX_A_MINUTE * seconds / 60 - (1 if seconds >= 60 else 0)
+    # What comes once a minute may come in any part of it.
+    most = IDLE_MAX_A_MINUTE if seconds >= 60 else IDLE_MAX_A_MINUTE * seconds / 60 + 2
     assert counted.total() <= most, counted
 
 
@@ -79,9 +91,13 @@ def test_requests_are_cut_as_http_says():
 def test_a_join_and_idle_seconds_stay_within_the_budget(cluster, proxied, first):
     """The first node seeds the cluster, and folds for the others; the second does neither."""
     if not first:
-        joined(cluster.node(cluster.network.hosts[0], "first", role=None))
+        other = cluster.node(cluster.network.hosts[0], "first", role=None)
+        joined(other)
+        # A join that follows another at once waits for it, and looks again.
+        other.wait_until(20, lambda status: status["node"]["uptime_s"] > 8, "there for long")
     proxy, node = proxied()
     joined(node)
+    settled(proxy)
     counted = proxy.count()
     assert counted.total() - counted[KEEPALIVE] <= JOIN_MAX, counted
     assert counted["/v3/watch"] >= 1, counted
@@ -94,6 +110,7 @@ def test_a_join_and_idle_seconds_stay_within_the_budget(cluster, proxied, first)
 def test_an_idle_minute_stays_within_the_budget(proxied):
     proxy, node = proxied()
     joined(node)
+    settled(proxy)
     idle(proxy, node, 60)
     assert proxy.open == CONNECTIONS
 
@@ -116,6 +133,8 @@ def test_services_that_cannot_start_do_not_press_etcd(proxied, tmp_path):
 def test_a_clock_that_differs_from_etcds_is_told(cluster, ahead_s):
     host = cluster.host("a")
     cluster.start_etcd(host, loopback=True)
+    # An address that only becomes one now would be registered in a second transaction.
+    until(20, lambda: "tentative" not in ip("-n", host.namespace, "addr"), "all addresses in use")
     proxy = Proxy(host, PROXY_PORT, 2379, clock_ahead_s=ahead_s)
     proxy.start()
     node = cluster.node(host, "a", role="core", etcd=proxy.url)

@@ -383,6 +383,24 @@ static void a_silent_watch_is_asked_for_with_a_light_read(void **state)
 	world_free(world);
 }
 
+/* Nor one of the three reads everybody each time, though their names are all that it reads. */
+static void a_folder_is_asked_as_lightly(void **state)
+{
+	struct world *world = cluster_of(5);
+	const struct store_watch_report quiet = { .news = STORE_WATCH_QUIET };
+	struct agreement_input input = { .kind = AGREEMENT_INPUT_WATCH, .watch = &quiet };
+
+	(void)state;
+	assert_true(world->nodes[0].watch_nodes);
+	world_step(world, 0, &input); /* perhaps with a look at everybody */
+	const unsigned int requests = world->nodes[0].requests;
+
+	for (int i = 0; i < 3; i++)
+		world_step(world, 0, &input);
+	assert_int_equal(world->nodes[0].requests, requests + 3);
+	world_free(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -404,6 +422,7 @@ int main(void)
 		cmocka_unit_test(a_changed_window_is_a_new_lease),
 		cmocka_unit_test(only_the_oldest_of_distinct_hosts_watch_everybody),
 		cmocka_unit_test(a_silent_watch_is_asked_for_with_a_light_read),
+		cmocka_unit_test(a_folder_is_asked_as_lightly),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

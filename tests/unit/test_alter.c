@@ -153,6 +153,207 @@ static void held_ports_are_passed_over(void **state)
 	registrations_fini(&all);
 }
 
+static int http_port(const struct generation *generation, size_t shard)
+{
+	return generation->slots.lists[CATALOGUE_CONTEST_WEB_SERVER].items[shard].http_port;
+}
+
+static void ports_that_an_entry_says_are_passed_over(void **state)
+{
+	CLEAN(generation) struct generation *generation = world_seed();
+	struct registrations all = registrations_of(3);
+
+	(void)state;
+	value_set_path(generation->cms, "admin_web_server.listen_port", value_new_int(26001));
+	(void)add(&all, "a", "core,worker:2,contest-web:2", 1);
+	(void)add(&all, "b", "worker:1", 2);
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_ADMIN_WEB_SERVER, 0), "a");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 0), "a");
+	/* Nor where AdminWebServer is not: it may move there. */
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 1), "-");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 2), "a");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 3), "b");
+	/* Said later, it moves only who is in its way. */
+	value_set_path(generation->cms, "admin_web_server.listen_port", value_new_int(26003));
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 3), "b");
+	value_set_path(generation->cms, "admin_web_server.listen_port", value_new_int(26002));
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_ADMIN_WEB_SERVER, 0), "a");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 1), "a");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 2), "-");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 3), "b");
+	assert_int_equal(http_port(generation, 0), 8888);
+	assert_int_equal(http_port(generation, 1), 8901);
+	/* An older node on the host gives way too, since a singleton has nowhere to go. */
+	struct registration *older = add(&all, "c", "worker:1", 1);
+
+	older->create_revision = 0;
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 4), "c");
+	value_set_path(generation->cms, "admin_web_server.listen_port", value_new_int(26004));
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 4), "-");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 2), "c");
+	registrations_fini(&all);
+}
+
+static void an_operators_http_ports_are_kept_from_the_others(void **state)
+{
+	CLEAN(generation) struct generation *generation = world_seed();
+	struct registrations all = registrations_of(1);
+	struct value *ports = value_new_array();
+
+	(void)state;
+	value_array_add(ports, value_new_int(8901));
+	value_set_path(generation->cms, "contest_web_server.listen_port", ports);
+	(void)add(&all, "a", "contest-web:3", 1);
+	alter_join(generation, &all, NULL);
+	CLEAN(value) struct value *document = generation_render(generation);
+	CLEAN(str)
+	char *rendered = value_to_json(value_get_path(document, "contest_web_server.listen_port"));
+
+	assert_string_equal(rendered, "[8901,8888,8902]");
+	registrations_fini(&all);
+}
+
+static void a_host_has_one_ranking(void **state)
+{
+	CLEAN(generation) struct generation *generation = world_seed();
+	struct registrations all = registrations_of(3);
+
+	(void)state;
+	(void)add(&all, "a", "RankingWebServer:2", 1);
+	(void)add(&all, "b", "ranking", 1);
+	(void)add(&all, "c", "ranking", 2);
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_RANKING_WEB_SERVER, 0), "a");
+	assert_string_equal(owner(generation, CATALOGUE_RANKING_WEB_SERVER, 1), "c");
+	assert_int_equal(generation->slots.lists[CATALOGUE_RANKING_WEB_SERVER].len, 2);
+	registrations_fini(&all);
+}
+
+/* Its registration is a new one, at another host; the slots it had are still its own. */
+static void move(struct registrations *all, struct registration *one, int host)
+{
+	struct registration moved;
+	CLEAN(str) char *roles = str_list_join(&one->roles, ",");
+
+	world_registration(&moved, one->id, roles, host);
+	moved.create_revision = 1000 + (int64_t)all->len;
+	registration_fini(one);
+	*one = moved;
+}
+
+static void who_moves_to_a_host_gives_way_there(void **state)
+{
+	CLEAN(generation) struct generation *generation = world_seed();
+	struct registrations all = registrations_of(3);
+	struct registration *a = add(&all, "a", "worker:1,contest-web", 1);
+
+	(void)state;
+	(void)add(&all, "filler", "worker:63", 2);
+	struct registration *b = add(&all, "b", "worker:2,contest-web", 3);
+
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 64), "b");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 65), "b");
+	assert_int_equal(http_port(generation, 0), 8888);
+	assert_int_equal(http_port(generation, 1), 8888);
+	/* Workers 0 and 64 share a box, and both ContestWebServers have port 8888. */
+	move(&all, b, 1);
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 0), "a");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 64), "-");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 65), "b");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 66), "b");
+	assert_int_equal(http_port(generation, 0), 8888);
+	assert_string_equal(owner(generation, CATALOGUE_CONTEST_WEB_SERVER, 1), "b");
+	assert_int_equal(http_port(generation, 1), 8901);
+	/* The other way round: who was there first is still first. */
+	move(&all, a, 3);
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 0), "a");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 65), "b");
+	registrations_fini(&all);
+}
+
+static void an_older_node_gets_what_a_younger_one_gives_back(void **state)
+{
+	CLEAN(generation) struct generation *generation = world_seed();
+	struct registrations all = registrations_of(2);
+	struct registration *b = add(&all, "b", "core", 2);
+
+	(void)state;
+	alter_join(generation, &all, NULL);
+	struct registration *a = add(&all, "a", "core", 1);
+
+	a->create_revision = 0;
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_LOG_SERVICE, 0), "b");
+	str_list_fini(&b->roles);
+	str_list_add(&b->roles, "worker:1");
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_LOG_SERVICE, 0), "a");
+	registrations_fini(&all);
+}
+
+/* b was on the host, is away, and may be back: who comes there meanwhile makes room for it. */
+static void who_moves_gives_way_to_who_is_away(void **state)
+{
+	CLEAN(generation) struct generation *generation = world_seed();
+	struct registrations all = registrations_of(3);
+
+	(void)state;
+	(void)add(&all, "b", "worker:1", 2);
+	(void)add(&all, "filler", "worker:63", 3);
+	struct registration *a = add(&all, "a", "worker:1", 1);
+
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 64), "a");
+	assert_true(registrations_remove(&all, "b"));
+	a = (struct registration *)registrations_find(&all, "a");
+	move(&all, a, 2);
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 0), "b");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 64), "-");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 65), "a");
+	/* It drains while it is moved again: it runs nothing, and keeps nothing that clashes. */
+	generation_node_find(generation, "a")->state = NODE_DRAINING;
+	slot_set_node(&generation->slots.lists[CATALOGUE_WORKER].items[64], "b");
+	slot_set_node(&generation->slots.lists[CATALOGUE_WORKER].items[0], "a");
+	slot_set_node(&generation->slots.lists[CATALOGUE_WORKER].items[65], NULL);
+	move(&all, a, 7);
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 0), "a");
+	move(&all, a, 2);
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 0), "-");
+	registrations_fini(&all);
+}
+
+static void a_slot_whose_port_is_held_is_exchanged(void **state)
+{
+	CLEAN(generation) struct generation *generation = world_seed();
+	struct registrations all = registrations_of(1);
+	struct registration *a = add(&all, "a", "core,worker:2,contest-web", 1);
+
+	(void)state;
+	alter_join(generation, &all, NULL);
+	str_list_add(&a->ports_held, "26000");
+	str_list_add(&a->ports_held, "8888");
+	str_list_add(&a->ports_held, "29000");
+	alter_join(generation, &all, NULL);
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 0), "-");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 1), "a");
+	assert_string_equal(owner(generation, CATALOGUE_WORKER, 2), "a");
+	assert_int_equal(http_port(generation, 0), 8900);
+	/* There is only one LogService, and it stays where it is. */
+	assert_string_equal(owner(generation, CATALOGUE_LOG_SERVICE, 0), "a");
+	registrations_fini(&all);
+}
+
 static void a_static_resource_service_is_enough(void **state)
 {
 	CLEAN(generation) struct generation *generation = world_seed();
@@ -336,6 +537,13 @@ int main(void)
 		cmocka_unit_test(a_join_moves_nobody_and_order_does_not_matter),
 		cmocka_unit_test(fewer_roles_give_the_highest_slots_back),
 		cmocka_unit_test(held_ports_are_passed_over),
+		cmocka_unit_test(ports_that_an_entry_says_are_passed_over),
+		cmocka_unit_test(an_operators_http_ports_are_kept_from_the_others),
+		cmocka_unit_test(a_host_has_one_ranking),
+		cmocka_unit_test(who_moves_to_a_host_gives_way_there),
+		cmocka_unit_test(an_older_node_gets_what_a_younger_one_gives_back),
+		cmocka_unit_test(who_moves_gives_way_to_who_is_away),
+		cmocka_unit_test(a_slot_whose_port_is_held_is_exchanged),
 		cmocka_unit_test(a_static_resource_service_is_enough),
 		cmocka_unit_test(rules_hold_over_random_joins),
 		cmocka_unit_test(frozen_takes_only_thawing),

@@ -309,6 +309,7 @@ static void rolling_back_leaves_assignments(void **state)
 	value_set_path(now->cms, "ranking.realm_name", value_new_string("X"));
 	now->policy.worker_pool = 99;
 	now->policy.frozen = false;
+	now->policy.names = true;
 	before->policy.frozen = true;
 	/* Static slot changed, a vacant one made static, another taken by a newcomer. */
 	slot_set_node(&now->slots.lists[CATALOGUE_WORKER].items[2], "c");
@@ -321,6 +322,7 @@ static void rolling_back_leaves_assignments(void **state)
 		    value_get(now->cms, "ranking")->table.len == 0);
 	assert_int_equal(now->policy.worker_pool, before->policy.worker_pool);
 	assert_false(now->policy.frozen);
+	assert_true(now->policy.names);
 	assert_string_equal(now->slots.lists[CATALOGUE_WORKER].items[2].node, "c");
 	assert_true(slot_is_vacant(&now->slots.lists[CATALOGUE_WORKER].items[4]));
 	assert_string_equal(now->slots.lists[CATALOGUE_PROXY_SERVICE].items[0].host, "10.0.0.99");

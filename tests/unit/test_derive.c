@@ -135,6 +135,8 @@ static void the_plan_starts_what_cms_expects(void **state)
 						.config_path = "/state/generations/g1/cms.toml",
 						.ranking_path =
 							"/state/generations/g1/cms_ranking.toml",
+						.checker_path =
+							"/state/generations/g1/cms.checker.toml",
 						.home = "/home/cms",
 						.user = "cms",
 						.env = &env };
@@ -156,9 +158,13 @@ static void the_plan_starts_what_cms_expects(void **state)
 		 * Ours is last, and the services' own configuration is not the operator's to move
 		 * by --env.
 		 */
+		const bool checks = strcmp(spec->service, "Checker") == 0;
+
 		if (i + 1 < plan.len)
-			assert_string_equal(spec->env[n - 1],
-					    "CMS_CONFIG=/state/generations/g1/cms.toml");
+			assert_string_equal(
+				spec->env[n - 1],
+				checks ? "CMS_CONFIG=/state/generations/g1/cms.checker.toml" :
+					 "CMS_CONFIG=/state/generations/g1/cms.toml");
 		assert_string_equal(spec->env[1], "LANG=it_IT.UTF-8");
 	}
 	const struct unit_spec *worker = &plan.specs[4];

@@ -324,6 +324,12 @@ static int stop_with_tls(void **state)
 	return stop_etcd(state);
 }
 
+/* A server that starts, on a slow machine, is not up, or late. */
+static bool is_not_up(const char *text)
+{
+	return strstr(text, "refused)") || strstr(text, "no answer in time");
+}
+
 /* Until something else than "not yet up" comes. */
 static const struct store_reply *first_answer(struct scene *scene)
 {
@@ -332,7 +338,7 @@ static const struct store_reply *first_answer(struct scene *scene)
 	do {
 		run_for(scene, 100);
 		(void)ask(scene, put_of("/t/current", "1", 0));
-	} while (strstr(scene->reply.text, "refused)") && clock_now_ms() < end_ms);
+	} while (is_not_up(scene->reply.text) && clock_now_ms() < end_ms);
 	return &scene->reply;
 }
 

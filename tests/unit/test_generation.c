@@ -382,6 +382,29 @@ static void policy_is_checked(void **state)
 	}
 }
 
+static void switches_are_on_or_off(void **state)
+{
+	static const char *const names[] = { "frozen", "names" };
+	CLEAN(value) struct value *on = value_new_bool(true);
+	CLEAN(value) struct value *one = value_new_int(1);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		CLEAN(generation) struct generation *off = generation_new();
+		CLEAN(generation) struct generation *switched = generation_new();
+		struct err err;
+
+		assert_int_equal(policy_set(&switched->policy, names[i], one, &err), -EINVAL);
+		assert_true(generation_same_content(off, switched));
+		assert_int_equal(policy_set(&switched->policy, names[i], on, &err), 0);
+		assert_false(generation_same_content(off, switched));
+		CLEAN(value) struct value *table = policy_to_value(&switched->policy);
+
+		for (size_t k = 0; k < ARRAY_LEN(names); k++)
+			assert_int_equal(value_get(table, names[k])->boolean, i == k);
+	}
+}
+
 static void names_are_names(void **state)
 {
 	static const struct {
@@ -413,6 +436,7 @@ int main(void)
 		cmocka_unit_test(vacant_singletons_stay_listed),
 		cmocka_unit_test(an_operators_listen_lists_are_respected),
 		cmocka_unit_test(policy_is_checked),
+		cmocka_unit_test(switches_are_on_or_off),
 		cmocka_unit_test(names_are_names),
 	};
 

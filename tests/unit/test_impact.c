@@ -513,6 +513,49 @@ static void the_reason_names_the_key(void **state)
 	}
 }
 
+static void restarts_for_who_comes_and_goes_can_wait(void **state)
+{
+	static const char document[] = "{\"services\":{\"Worker\":[[\"a\",1]],"
+				       "\"ResourceService\":[[\"a\",2],[\"b\",2]],"
+				       "\"LogService\":[[\"a\",3]]},\"database\":{\"url\":\"x\"}}";
+	static const struct {
+		const char *path, *json, *service;
+		int shard;
+		bool restarts, can_wait;
+	} rows[] = {
+		{ "services.Worker", "[[\"a\",1],[\"b\",1]]", "EvaluationService", 0, true, true },
+		{ "services.Worker", "[[\"c\",1]]", "EvaluationService", 0, true, true },
+		/* Its own address is its own matter. */
+		{ "services.Worker", "[[\"c\",1]]", "Worker", 0, true, false },
+		{ "services.Worker", "[[\"a\",1],[\"b\",1]]", "AdminWebServer", 0, false, false },
+		{ "services.ResourceService", "[[\"a\",2]]", "AdminWebServer", 0, true, true },
+		{ "services.ResourceService", "[[\"a\",2],[\"b\",2],[\"c\",2]]", "AdminWebServer",
+		  0, true, true },
+		{ "services.LogService", "[[\"c\",3]]", "AdminWebServer", 0, true, false },
+		{ "database.url", "\"y\"", "EvaluationService", 0, true, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		CLEAN(value) struct value *old = from_json(document);
+		CLEAN(value) struct value *new = from_json(document);
+		CLEAN(value) struct value *both = from_json(document);
+
+		set_nested(new, rows[i].path, rows[i].json);
+		set_nested(both, rows[i].path, rows[i].json);
+		set_nested(both, "unknown.key", "1");
+		CLEAN(impact) struct impact *impact = impact_new(CMS_FORMAT_TOML, old, new);
+		CLEAN(impact) struct impact *more = impact_new(CMS_FORMAT_TOML, old, both);
+
+		assert_int_equal(impact_restarts(impact, rows[i].service, rows[i].shard, NULL),
+				 rows[i].restarts);
+		assert_int_equal(impact_can_wait(impact, rows[i].service, rows[i].shard),
+				 rows[i].can_wait);
+		/* Another reason cannot. */
+		assert_false(impact_can_wait(more, rows[i].service, rows[i].shard));
+	}
+}
+
 static void unknown_keys_are_named(void **state)
 {
 	CLEAN(value) struct value *old =
@@ -535,6 +578,7 @@ int main(void)
 		cmocka_unit_test(every_line_of_services_restarts_who_dials_it),
 		cmocka_unit_test(changes_concern_whom_they_should),
 		cmocka_unit_test(the_reason_names_the_key),
+		cmocka_unit_test(restarts_for_who_comes_and_goes_can_wait),
 		cmocka_unit_test(unknown_keys_are_named),
 	};
 

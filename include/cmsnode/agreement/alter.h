@@ -7,10 +7,20 @@
  * Joins: each live registration, oldest first, gets its node entry and then the
  * slots its roles ask for: those it had, then vacant ones lowest first, then new
  * ones at the end. Never two equal ports on one host, never a port that the
- * host holds otherwise, never two Workers equal modulo 64 under one boot id;
- * such a slot is passed over. Slots it no longer offers become vacant. A node
- * that drains gets none; those that it lists as released become vacant, and
- * when it has none left it is drained.
+ * host holds otherwise, nor one that an entry gives to another service; never
+ * two Workers equal modulo 64 (flat: 100) under one boot id; such a slot is
+ * passed over. Of nodes that come to one host later, the younger one exchanges
+ * such a slot; and so does who finds a slot's port held. Singletons stay.
+ * Slots it no longer offers become vacant. A node that drains gets none; those
+ * that it lists as released become vacant, and when it has none left it is
+ * drained.
+ * Lists: while the policy says `names`, Workers are listed beyond those assigned
+ * (worker_pool; when the last vacant one is taken, as many more as there were,
+ * 128 at most and the pool at least), ResourceServices too if resource_pool is
+ * not 0, and ranking_pool rankings; else, and for ContestWebServers always, a
+ * list is exact: a vacant slot at its end goes, unless it has a port of its
+ * own. A list of Workers never shrinks. ProxyService is listed where rankings
+ * are, unless an operator listed rankings.
  * Departures: a node without registration is away and keeps its slots while its
  * reservation stands; then its Workers and ResourceServices become vacant. The
  * rest of its slots stays, because a host that is only cut off may still run
@@ -87,8 +97,8 @@ void alter_import_ranking(const struct generation *generation, const struct valu
 			  struct edits *ret);
 
 /*
- * Appends the edits that bring back an earlier generation's entries, ranking, policy (but `frozen`)
- * and static slots. Assignments, ports of assigned slots, and nodes stay.
+ * Appends the edits that bring back an earlier generation's entries, ranking, policy (but `frozen`
+ * and `names`) and static slots. Assignments, ports of assigned slots, and nodes stay.
  */
 void alter_roll_back(const struct generation *generation, const struct generation *to,
 		     struct edits *ret);

@@ -73,7 +73,12 @@ struct generation_deferrals {	/* sorted by id */
 struct policy {
 	int64_t worker_pool, ranking_pool, resource_pool;
 	int64_t settle_s, settle_max_s, rejoin_window_s, restart_at_once;
-	bool frozen;
+	bool frozen;	/* operators' edits are refused */
+	/*
+	 * CMS reads names of slots, not addresses, on every node. Pools are pre-listed only then:
+	 * without names each slot that is filled later restarts those that dial it anyway.
+	 */
+	bool names;
 };
 
 struct generation_ancestor {
@@ -230,13 +235,48 @@ int current_from_kv(const struct store_kv *kv, struct current *ret, struct err *
 
 /* ---- as CMS reads it --------------------------------------------------- */
 
+#define GENERATION_SLOT_PORTS 3
+
 /*
- * The whole canonical document with `services`: assigned slots at their node's
- * address, vacant ones at SLOT_VACANT_ADDRESS (those at the end of the lists of
- * Worker, ContestWebServer and ResourceService left out), static ones as
- * written; contest_web_server.listen_* made from the slots where it is "auto",
- * and made long enough where an operator's list is shorter. Caller frees.
+ * The ports that slot k's unit listens on, wherever it runs: its RPC port, and those that the
+ * entries of its service say (admin_web_server.listen_port, ranking.http_port, ...). Returns how
+ * many.
  */
+size_t generation_slot_ports(const struct generation *generation, enum catalogue_index service,
+			     size_t k, int ret[GENERATION_SLOT_PORTS]);
+
+/* Does an entry give the port to another service, be it by CMS's default? */
+bool generation_port_is_configured(const struct generation *generation, int port,
+				   enum catalogue_index service);
+
+/* Do proxy_service.rankings follow the nodes with role ranking? Else an operator listed them. */
+bool generation_derives_rankings(const struct generation *generation);
+
+struct render_settings {
+	/*
+	 * Slots that are not static are names in it, if the policy says so too; NULL = on this node
+	 * they are addresses all the same.
+	 */
+	const char *zone;
+	/* for Checker, which asks each entry again and again: lists end with who is there */
+	bool without_vacant_tail;
+};
+
+/*
+ * The whole canonical document with `services`. A slot's host is its name, or
+ * the address of its node, or SLOT_VACANT_ADDRESS where it is vacant; static
+ * ones are as written. Vacant slots at the end of lists that are not a
+ * singleton's are left out; but names stand there before anybody has them.
+ * contest_web_server.listen_* are made from the slots (the node's address, also
+ * with names, and the HTTP port) where they are "auto", and made long enough
+ * where an operator's list is shorter. proxy_service.rankings, where they are
+ * "auto", or are not there and a node offers one, are URLs of all RankingWebServers
+ * with the user, password and port of the table `ranking`. Caller frees.
+ */
+struct value *generation_render_as(const struct generation *generation,
+				   const struct render_settings *settings);
+
+/* With addresses. */
 struct value *generation_render(const struct generation *generation);
 
 #endif

@@ -52,6 +52,13 @@ static inline void clean_impact(struct impact **impact)
  */
 bool impact_restarts(const struct impact *impact, const char *service, int shard, char **ret_why);
 
+/*
+ * Does it restart only to learn who came or went: EvaluationService for Workers, AdminWebServer for
+ * ResourceServices? Then it does well to wait for others that come at the same time
+ * (topology/settle.h).
+ */
+bool impact_can_wait(const struct impact *impact, const char *service, int shard);
+
 /* Paths of changed keys that we do not know: they are the reason why every service restarts. */
 const struct str_list *impact_unknown_keys(const struct impact *impact);
 

@@ -47,10 +47,15 @@ struct options {
 	double health_interval_s;
 	char *log_level;
 	char *log_format;
+	char *names;			/* "on", "off": see options_have_names() */
+	char *zone, *hosts_file;	/* "cms.internal", "/etc/hosts" */
 	char *facts_root;		/* "/" */
 };
 
 void options_fini(struct options *options);
+
+/* Is CMS given names of slots, not addresses? */
+bool options_have_names(const struct options *options);
 
 /*
  * Before the two steps: OPTIONS_HELP or OPTIONS_VERSION if the arguments ask

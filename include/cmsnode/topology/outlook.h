@@ -34,6 +34,7 @@ struct outlook_question {
 	const struct registrations *registrations;	/* all live nodes */
 	/* what is known of the names that static slots have; NULL: nothing, only literals are */
 	const struct resolved_hosts *hosts;
+	const char *zone;	/* of the names, where the policy has them; NULL = addresses */
 	bool standalone;	/* loopback is this machine */
 	bool at_once;		/* ContestWebServers do not wait for each other */
 };

@@ -18,6 +18,7 @@ struct plan_settings {
 	const char *generation;		/* name */
 	const char *config_path;	/* rendered file: CMS_CONFIG */
 	const char *ranking_path;	/* the ranking's: CMS_RANKING_CONFIG */
+	const char *checker_path;	/* Checker's CMS_CONFIG */
 	const char *home, *user;	/* of the service user */
 	const struct str_list *env;	/* --env */
 };
