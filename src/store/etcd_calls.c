@@ -30,7 +30,8 @@ struct etcd_call {
 	unsigned int token; /* the serial of the one it was sent with */
 	bool token_renewed;
 	struct etcd_watch_mark mark; /* of the stream that this probe is to prove */
-	bool proves;
+	bool is_bound; /* to the watch's member */
+	bool proves; /* its answer says something of the stream */
 	store_reply_fn *done;
 	void *ctx;
 };
@@ -93,15 +94,21 @@ static struct etcd_call *call_new(struct store_request *request, store_reply_fn 
 	return call;
 }
 
-/* Of a stream that is open only its own member can tell whether it lives: no other will do. */
+/*
+ * Of a stream that is open only its own member can tell whether it lives: for a probe no other
+ * will do. Any other read that happens to go there tells as much.
+ */
 static size_t endpoint_for_call(struct etcd_store *etcd, struct etcd_call *call)
 {
-	size_t endpoint = ETCD_NO_ENDPOINT;
+	const size_t watched = etcd_watch_to_prove(etcd->watch, &call->mark);
+	size_t endpoint = watched;
 
-	if (call->request->probe && !call->tried)
-		endpoint = etcd_watch_to_prove(etcd->watch, &call->mark);
-	call->proves = endpoint != ETCD_NO_ENDPOINT;
-	return call->proves ? endpoint : etcd_endpoint_pick(etcd, call->tried);
+	call->is_bound = call->request->probe && !call->tried && watched != ETCD_NO_ENDPOINT;
+	if (!call->is_bound)
+		endpoint = etcd_endpoint_pick(etcd, call->tried);
+	call->proves = endpoint != ETCD_NO_ENDPOINT && endpoint == watched &&
+		       store_request_is_read_only(call->request);
+	return endpoint;
 }
 
 enum start { STARTED, WAITS, DENIED, NOWHERE };
@@ -133,7 +140,7 @@ static enum start start_call(struct etcd_store *etcd, struct etcd_call *call)
 	call->transfer.endpoint = endpoint;
 	call->token = etcd->auth.serial;
 	call->tried_before = call->tried;
-	call->tried = call->proves ? UINT64_MAX : call->tried | (uint64_t)1 << endpoint;
+	call->tried = call->is_bound ? UINT64_MAX : call->tried | (uint64_t)1 << endpoint;
 	etcd->calls.in_flight[etcd->calls.in_flight_len++] = call;
 	etcd_transfer_start(etcd, &call->transfer);
 	return STARTED;
@@ -397,7 +404,8 @@ static void on_call_end(struct etcd_transfer *transfer, const struct etcd_transf
 		if (etcd_endpoints_all_fail(etcd))
 			etcd_endpoints_unreachable(etcd, &reply);
 	}
-	if (call->proves)
+	/* That a mere read failed was judged above. */
+	if (call->proves && (call->is_bound || reply.outcome == STORE_DONE))
 		etcd_watch_probed(etcd->watch, &call->mark, &reply);
 	forget_in_flight(etcd, call);
 	finish_call(etcd, call, &reply);

@@ -642,10 +642,9 @@ void etcd_watch_probed(struct etcd_watch *watch, const struct etcd_watch_mark *m
 
 	for (size_t i = 0; i < reply->ranges_len; i++)
 		note_due(watch, &reply->ranges[i]);
-	if (!lagged && is_lagging(watch)) {
+	if (!lagged && is_lagging(watch))
 		watch->lag_since_ms = clock_now_ms();
-		wait_for_more(watch);
-	}
+	wait_for_more(watch);
 }
 
 /* ---- for the others --------------------------------------------------------- */

@@ -897,6 +897,32 @@ static void test_quiet(void **state)
 	scene_free(scene);
 }
 
+/* What else is read from the watch's own server makes a probe needless. */
+static void test_reads_prove_the_watch(void **state)
+{
+	static const struct answer answers[] = {
+		{ STREAM, 0, BOTH_CREATED PROGRESS("1", "7") },
+		{ ANSWER, 200, DONE_READ },
+	};
+	struct server *server = server_new(answers, ARRAY_LEN(answers));
+	struct scene *scene = scene_new(server->url, NULL);
+
+	(void)state;
+	server_start(server, scene);
+	watch(scene, 7);
+	while (!server->requests)
+		turn(scene);
+	wait_until_sent(server);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(ask(scene, read_of("/t/current", false))->outcome, STORE_DONE);
+		run_for(scene, 100);
+	}
+	assert_string_equal(scene->trace, "");
+	wait_for_trace(scene, "QUIET ");
+	server_free(server);
+	scene_free(scene);
+}
+
 static struct store_request *probe_of_current(void)
 {
 	struct store_request *request = read_of("/t/current", false);
@@ -1087,6 +1113,7 @@ int main(void)
 		cmocka_unit_test(test_late_answers),
 		cmocka_unit_test(test_patience_grows),
 		cmocka_unit_test(test_quiet),
+		cmocka_unit_test(test_reads_prove_the_watch),
 		cmocka_unit_test(test_probes),
 		cmocka_unit_test(test_probe_goes_where_the_watch_is),
 		cmocka_unit_test(test_watch_of_a_silent_server),
